@@ -80,3 +80,7 @@ class RunEnded:
 
 Event = RunStarted | RoundStarted | ParticipantReported | RoundEnded | RunEnded
 Observer = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Observe nothing."""

@@ -1,0 +1,1 @@
+"""Train Hugging Face Transformers across organisations that cannot share their data."""

@@ -1,0 +1,46 @@
+"""Every deliberate error of foedus.
+
+FoedusError
+├── ConfigError      the YAML file, or an option, asks for something that cannot be done
+├── DataError        a participant's files cannot be read or used
+├── ModelError       a checkpoint cannot be loaded, tuned or exported as asked
+├── MissingExtra     an optional dependency is not installed
+├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
+├── RoundError       too few participants reported, round after round
+└── RunFolderError   a run folder is missing, in use, damaged, or of another run
+
+A message says what was being done, what was seen, what is allowed and what to do next.
+It never holds a participant's data: a column's name may stand in it, a row may not.
+"""
+
+
+class FoedusError(Exception):
+    """The root: catching it catches every error that foedus raises on purpose."""
+
+
+class ConfigError(FoedusError):
+    """The configuration asks for something that cannot be done."""
+
+
+class DataError(FoedusError):
+    """A participant's files cannot be read or used."""
+
+
+class ModelError(FoedusError):
+    """A checkpoint cannot be loaded, tuned or exported as asked."""
+
+
+class MissingExtra(FoedusError):  # noqa: N818 - it names what is missing
+    """An optional dependency is not installed."""
+
+
+class ParticipantError(FoedusError):
+    """A participant's work in a round cannot be used; the round goes on without it."""
+
+
+class RoundError(FoedusError):
+    """Too few participants reported, round after round."""
+
+
+class RunFolderError(FoedusError):
+    """A run folder is missing, in use, damaged, or belongs to another run."""

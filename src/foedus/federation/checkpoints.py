@@ -1,0 +1,105 @@
+"""Checkpoints: the state after a whole round, written so that a crash leaves the last one or the new one.
+
+A checkpoint is a folder, `checkpoints/round-00003/`, with `server.safetensors`, `participants/` (what
+the participants remember, in the embedded engine) and `state.json`. It is written beside its place
+and renamed; readers never see half of one. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from foedus.core.errors import RunFolderError
+from foedus.core.trees import ParamTree
+from foedus.federation.messages import Trees
+from foedus.federation.protocols import Engine, ServerState
+
+_NAME = re.compile(r"round-(\d{5,})")
+
+
+def save_trees(path: Path, trees: Trees) -> None:
+    """Write named trees to a safetensors file and wait until the disk has it."""
+    flat = {f"{tree}/{name}": tensor.detach().contiguous().cpu() for tree, t in trees.items() for name, tensor in t.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(flat, path)
+    sync(path)
+
+
+def load_trees(path: Path) -> Trees:
+    """Read named trees from a safetensors file.
+
+    Raises: RunFolderError if the file is missing or damaged.
+    """
+    try:
+        flat: Mapping[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunFolderError(f"{path} cannot be read ({type(error).__name__}); it is missing or damaged") from error
+    trees: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in flat.items():
+        tree, _, name = key.partition("/")
+        trees.setdefault(tree, {})[name] = tensor
+    return trees
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk has a file's, or a folder's, content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_checkpoint(folder: Path, state: ServerState, engine: Engine, facts: Mapping[str, Any], keep: int) -> Path:
+    """Write the state after `state.round` rounds and delete all but the `keep` newest checkpoints.
+
+    facts: what else resuming needs, as JSON values.
+    """
+    place = folder / f"round-{state.round:05d}"
+    draft = folder / f".{place.name}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    memory = {f"memory.{name}": tree for name, tree in state.memory.items()}
+    save_trees(draft / "server.safetensors", {"params": state.params, **memory})
+    engine.save_memories(draft / "participants")
+    (draft / "state.json").write_text(json.dumps({"round": state.round, **facts}, indent=2))
+    sync(draft / "state.json")
+    sync(draft)
+    shutil.rmtree(place, ignore_errors=True)
+    draft.rename(place)
+    sync(folder)
+    for old in checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return place
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the whole checkpoints in a folder, oldest first."""
+    found = [path for path in folder.glob("round-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("round-")))
+
+
+def load_checkpoint(place: Path, engine: Engine) -> tuple[ServerState, Mapping[str, Any]]:
+    """Read a checkpoint, give the participants their memories back, and return the state and its facts.
+
+    Raises: RunFolderError if a file is missing or damaged.
+    """
+    try:
+        facts = json.loads((place / "state.json").read_text())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{place / 'state.json'} cannot be read; delete {place} to go on from the one before") from error
+    read = load_trees(place / "server.safetensors")
+    params: ParamTree = read["params"]
+    memory = {name.removeprefix("memory."): tree for name, tree in read.items() if name.startswith("memory.")}
+    engine.load_memories(place / "participants")
+    return ServerState(int(facts["round"]), params, memory), facts

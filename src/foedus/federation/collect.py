@@ -1,0 +1,225 @@
+"""Collectors: how a phase's replies become one sum, with no input or output inside.
+
+A collector is a generator. It yields the requests of a phase, is sent that phase's replies one at a
+time, then None, and returns what it collected. `drive` runs one over an engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+
+from foedus.core import trees
+from foedus.core.errors import ParticipantError
+from foedus.core.trees import ParamTree
+from foedus.federation.messages import (
+    Evaluate,
+    Evaluation,
+    Failure,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    Request,
+    Sums,
+    Train,
+    Trees,
+    payload_bytes,
+)
+from foedus.federation.protocols import Aggregate, Engine
+
+T = TypeVar("T")
+
+# What a collector yields: a phase's requests, or None while their replies come in.
+Requests = Mapping[ParticipantId, Request]
+# What it is sent: a reply with its sender, or None when the phase is over.
+Received = tuple[ParticipantId, Reply] | None
+Collector = Generator[Requests | None, Received, T]
+
+SILENT = "did not answer"
+
+
+def drive(
+    collector: Collector[T], engine: Engine, notice: Callable[[ParticipantId, Reply], None] | None = None
+) -> T:
+    """Run a collector's phases over an engine and return what it collected.
+
+    notice: is told of each reply as it comes, before the collector.
+    """
+    try:
+        requests = next(collector)
+        while True:
+            for sender, reply in engine.exchange(requests or {}):
+                if notice is not None:
+                    notice(sender, reply)
+                collector.send((sender, reply))
+            requests = collector.send(None)
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+
+
+def phase(
+    requests: Requests, accept: Callable[[ParticipantId, Reply], None]
+) -> Collector[Mapping[ParticipantId, str]]:
+    """Send one phase's requests, hand each reply to `accept`, and return who was left out and why.
+
+    `accept` raises ParticipantError for a reply that cannot be used. A second reply of the same
+    participant, or one of somebody who was not asked, is not counted.
+    """
+    left_out = dict.fromkeys(requests, SILENT)
+    seen: set[ParticipantId] = set()
+    received = yield requests
+    while received is not None:
+        sender, reply = received
+        if sender in requests and sender not in seen:
+            seen.add(sender)
+            try:
+                accept(sender, reply)
+                del left_out[sender]
+            except ParticipantError as error:
+                left_out[sender] = str(error)
+        received = yield None
+    return left_out
+
+
+@dataclass
+class RunningSum:
+    """Sums updates one by one; its memory does not grow with their number.
+
+    Trees are added in float64, so that the order of participants changes nothing beyond rounding
+    of the last digits, and an average of equal trees is that tree.
+    averaged_like, summed_like: the names and shapes that every update must have.
+    """
+
+    averaged_like: Trees
+    summed_like: Trees
+    averaged: dict[str, ParamTree] = field(default_factory=dict)
+    summed: dict[str, ParamTree] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    weight: float = 0.0
+    reports: int = 0
+
+    def add(self, update: LocalUpdate) -> None:
+        """Add one update.
+
+        Raises: ParticipantError, with nothing added, if it does not hold the declared parts in their
+            shapes, is not finite, or its weight is not a positive number.
+        """
+        check_update(update, self.averaged_like, self.summed_like)
+        for totals, given, factor in ((self.averaged, update.averaged, update.weight), (self.summed, update.summed, 1)):
+            for name, tree in given.items():
+                if name not in totals:
+                    totals[name] = trees.zeros_like(tree, dtype=_sum_type(tree))
+                trees.add_scaled_in_place(totals[name], tree, factor)
+        for name, value in update.metrics.items():
+            self.metrics[name] = self.metrics.get(name, 0.0) + update.weight * value
+        self.weight += update.weight
+        self.reports += 1
+
+    def aggregate(self, population: int) -> Aggregate:
+        """Return the means and sums over all updates added; there must be one at least."""
+        return Aggregate(
+            averaged={name: trees.scale(total, 1 / self.weight) for name, total in self.averaged.items()},
+            summed=dict(self.summed),
+            weight=self.weight,
+            metrics={name: total / self.weight for name, total in self.metrics.items()},
+            reports=self.reports,
+            population=population,
+        )
+
+
+def check_update(update: LocalUpdate, averaged_like: Trees, summed_like: Trees) -> None:
+    """Return if the update can be added to a sum.
+
+    Raises: ParticipantError with the first thing that is wrong.
+    """
+    if not (math.isfinite(update.weight) and update.weight > 0):
+        raise ParticipantError(f"its weight is {update.weight}; a weight is a positive number")
+    for name, value in update.metrics.items():
+        if not math.isfinite(value):
+            raise ParticipantError(f"its metric {name} is {value}")
+    for given, expected in ((update.averaged, averaged_like), (update.summed, summed_like)):
+        if given.keys() != expected.keys():
+            raise ParticipantError(f"its update holds the parts {sorted(given)}; declared are {sorted(expected)}")
+        for name, tree in given.items():
+            if problem := trees.mismatch(tree, expected[name]):
+                raise ParticipantError(f"its update has another shape: {name}: {problem}")
+            if not trees.is_finite(tree):
+                raise ParticipantError(f"its update holds NaN or infinite values in {name}")
+
+
+def _sum_type(tree: ParamTree) -> torch.dtype:
+    """Return float64, or float32 where the device has no float64."""
+    return torch.float32 if any(tensor.device.type == "mps" for tensor in tree.values()) else torch.float64
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a training phase brought: the running sum, who was left out, bytes, and each one's metrics."""
+
+    total: RunningSum
+    left_out: Mapping[ParticipantId, str]
+    metrics: Mapping[ParticipantId, Mapping[str, float]]
+    bytes_down: int
+    bytes_up: int
+
+
+def collect_updates(
+    cohort: Sequence[ParticipantId], request: Train, total: RunningSum
+) -> Collector[Collected]:
+    """Ask the cohort to train and add the updates to `total` in the clear, as they come in."""
+    metrics: dict[ParticipantId, Mapping[str, float]] = {}
+    received_bytes = 0
+
+    def accept(sender: ParticipantId, reply: Reply) -> None:
+        nonlocal received_bytes
+        received_bytes += payload_bytes(reply)
+        match reply:
+            case LocalUpdate():
+                total.add(reply)
+                metrics[sender] = reply.metrics
+            case Failure():
+                raise ParticipantError(reply.reason)
+            case _:
+                raise ParticipantError(f"it answered a training request with {type(reply).__name__}")
+
+    left_out = yield from phase(dict.fromkeys(cohort, request), accept)
+    return Collected(total, left_out, metrics, payload_bytes(request) * len(cohort), received_bytes)
+
+
+@dataclass(frozen=True)
+class CollectedEvaluation:
+    """Evaluation statistics: their sum over all sites, each site's own, and who was left out."""
+
+    union: Sums
+    sites: Mapping[ParticipantId, Sums]
+    left_out: Mapping[ParticipantId, str]
+
+
+def collect_evaluations(cohort: Sequence[ParticipantId], request: Evaluate) -> Collector[CollectedEvaluation]:
+    """Ask the cohort to evaluate and sum their statistics; a site without rows adds nothing."""
+    union: dict[str, torch.Tensor] = {}
+    sites: dict[ParticipantId, Sums] = {}
+
+    def accept(sender: ParticipantId, reply: Reply) -> None:
+        match reply:
+            case Evaluation():
+                if union and reply.sums and (problem := trees.mismatch(reply.sums, union)):
+                    raise ParticipantError(f"its statistics have another shape: {problem}")
+                if not trees.is_finite(reply.sums):
+                    raise ParticipantError("its statistics hold NaN or infinite values")
+                for name, value in reply.sums.items():
+                    union[name] = union[name] + value if name in union else value
+                if reply.sums:
+                    sites[sender] = reply.sums
+            case Failure():
+                raise ParticipantError(reply.reason)
+            case _:
+                raise ParticipantError(f"it answered an evaluation request with {type(reply).__name__}")
+
+    left_out = yield from phase(dict.fromkeys(cohort, request), accept)
+    return CollectedEvaluation(union, sites, left_out)

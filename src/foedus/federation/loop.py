@@ -1,0 +1,117 @@
+"""The loop over rounds: play, record, checkpoint, until the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from foedus.core.errors import RoundError, RunFolderError
+from foedus.federation.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from foedus.federation.collect import CollectedEvaluation
+from foedus.federation.events import Observer, RoundEnded, ignore
+from foedus.federation.messages import Clock
+from foedus.federation.protocols import ServerState
+from foedus.federation.round import Federation, RoundReport, evaluate, play_round
+from foedus.federation.run_folder import RunFolder
+
+# After so many rounds in a row that did not stand, going on would only cost time.
+PATIENCE = 3
+
+
+def start_or_resume(federation: Federation, initial: ServerState, folder: RunFolder, config_digest: str) -> ServerState:
+    """Return the state to go on from: the newest checkpoint's, or the initial one.
+
+    The records of rounds after that checkpoint are forgotten: they will be played again.
+    Raises: RunFolderError if the newest checkpoint is damaged or belongs to another configuration.
+    """
+    places = checkpoints(folder.checkpoints)
+    if not places:
+        folder.rounds.unlink(missing_ok=True)
+        return initial
+    state, facts = load_checkpoint(places[-1], federation.engine)
+    if facts.get("config") != config_digest:
+        raise RunFolderError(f"{places[-1]} was written by another configuration than {folder.config}; start a new run")
+    folder.truncate_records(int(facts["records"]))
+    return state
+
+
+def run_rounds(
+    federation: Federation,
+    state: ServerState,
+    folder: RunFolder,
+    config_digest: str,
+    keep_checkpoints: int,
+    observe: Observer = ignore,
+    learning_rate: Callable[[float], float] | None = None,
+) -> ServerState:
+    """Play the rounds that are left and return the last state.
+
+    learning_rate: from progress in [0, 1] to the local learning rate, for the record.
+    Raises: RoundError when several rounds in a row do not stand; their checkpoint stays.
+    """
+    if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_every > 0:
+        record = initial_record(evaluate(federation, state, observe), federation)
+        folder.append(record)
+        observe(RoundEnded(record))
+    failed = 0
+    while state.round < federation.plan.rounds:
+        rate = learning_rate(Clock(state.round, federation.plan.rounds).progress(0)) if learning_rate else None
+        state, report = play_round(federation, state, observe)
+        record = round_record(report, federation, rate)
+        size = folder.append(record)
+        save_checkpoint(
+            folder.checkpoints,
+            state,
+            federation.engine,
+            {"config": config_digest, "records": size},
+            keep_checkpoints,
+        )
+        observe(RoundEnded(record))
+        failed = 0 if report.stood else failed + 1
+        if failed == PATIENCE:
+            reasons = "; ".join(f"{name} {why}" for name, why in list(report.collected.left_out.items())[:3])
+            raise RoundError(
+                f"{PATIENCE} rounds in a row did not stand, the last one because {report.reason}"
+                + (f" ({reasons})" if reasons else "")
+                + f". {folder.path} holds the state; mend the cause and go on with foedus run --resume {folder.path}"
+            )
+    return state
+
+
+def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any]:
+    """Return the record of round 0, the evaluation before training."""
+    return {"round": 0, "evaluation": evaluation_record(evaluation, federation)}
+
+
+def round_record(report: RoundReport, federation: Federation, learning_rate: float | None) -> Mapping[str, Any]:
+    """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them."""
+    collected = report.collected
+    record: dict[str, Any] = {
+        "round": report.round,
+        "stood": report.stood,
+        "reason": report.reason,
+        "cohort": list(report.cohort),
+        "reports": collected.total.reports,
+        "left_out": dict(collected.left_out),
+        "weight": collected.total.weight,
+        "train": {name: total / collected.total.weight for name, total in collected.total.metrics.items()},
+        "learning_rate": learning_rate,
+        "evaluation": evaluation_record(report.evaluation, federation) if report.evaluation else None,
+        "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
+        "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
+    }
+    if federation.plan.per_site:
+        record["sites"] = {name: {"train": dict(metrics)} for name, metrics in collected.metrics.items()}
+    return record
+
+
+def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any] | None:
+    """Return the metrics over all sites and, if declared, of each; None if nobody had rows."""
+    if not evaluation.union:
+        return None
+    record: dict[str, Any] = {"all": dict(federation.score(evaluation.union))}
+    if federation.plan.per_site:
+        record["sites"] = {name: dict(federation.score(sums)) for name, sums in evaluation.sites.items()}
+    if evaluation.left_out:
+        record["left_out"] = dict(evaluation.left_out)
+    return record

@@ -1,0 +1,121 @@
+"""What travels between the coordinator and the participants.
+
+A participant answers each request with one reply. Everything that may leave it stands in this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from foedus.core import trees
+from foedus.core.trees import ParamTree
+
+ParticipantId = str
+Trees = Mapping[str, ParamTree]  # named trees: what a strategy sends, or what somebody remembers
+Sums = Mapping[str, Tensor]  # float64 statistics that add up over records and over participants
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where a round stands in the whole run; learning-rate schedules read it.
+
+    round: 0 for the first one. rounds: how many the run has.
+    """
+
+    round: int
+    rounds: int
+
+    def progress(self, fraction_of_round: float) -> float:
+        """Return the part of the run that is over, in [0, 1].
+
+        >>> Clock(round=3, rounds=10).progress(0.5)
+        0.35
+        """
+        return (self.round + fraction_of_round) / self.rounds
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """What the coordinator's half of a strategy sends at the start of a round.
+
+    trees: by name; "params" are the parameters that the participants start from.
+    """
+
+    trees: Trees
+    clock: Clock
+
+    @property
+    def params(self) -> ParamTree:
+        """The parameters that local training starts from."""
+        return self.trees["params"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Please train from this broadcast and send an update."""
+
+    broadcast: Broadcast
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Please evaluate these parameters on your own split of this name."""
+
+    params: ParamTree
+    split: str
+
+
+Request = Train | Evaluate
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """Everything that may leave a participant after training; the coordinator needs only sums of it.
+
+    averaged: trees whose weighted mean the coordinator uses; it needs the sum of weight * tree.
+    summed: trees whose plain sum it uses.
+    weight: this participant's weight, > 0; it is summed too.
+    metrics: numbers averaged with the same weight, such as the training loss.
+    """
+
+    averaged: Trees
+    weight: float
+    summed: Trees = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Additive statistics of one participant's own evaluation."""
+
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The participant, or the way to it, failed; `reason` is fit for a record and holds no data."""
+
+    reason: str
+
+
+Reply = LocalUpdate | Evaluation | Failure
+
+
+def payload_bytes(message: Request | Reply) -> int:
+    """Return the bytes of the tensors and numbers in a message, without framing."""
+    number = 8
+    match message:
+        case Train():
+            return sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
+        case Evaluate():
+            return trees.byte_size(message.params)
+        case LocalUpdate():
+            parts = [*message.averaged.values(), *message.summed.values()]
+            return sum(trees.byte_size(tree) for tree in parts) + number * (1 + len(message.metrics))
+        case Evaluation():
+            return trees.byte_size(message.sums)
+        case Failure():
+            return len(message.reason.encode())

@@ -1,0 +1,190 @@
+"""The seams of a federation. The round knows these; strategies, training and engines implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from foedus.core.trees import ParamTree
+from foedus.federation.messages import (
+    Broadcast,
+    Clock,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    Request,
+    Sums,
+    Trees,
+)
+
+Memory = Trees  # what one side keeps between rounds; empty at first
+
+
+@dataclass(frozen=True)
+class Correction:
+    """An affine term that a strategy adds to every local gradient: g + offset + strength * (w - anchor).
+
+    The anchor is what training started from. It is added after the gradient is clipped, so that a
+    clipped gradient stays clipped and the correction stays whole.
+    decoupled: apply strength * learning_rate * (w - anchor) to the weights instead, as AdamW does
+        with weight decay, so that an adaptive optimizer does not rescale it.
+    """
+
+    offset: ParamTree | None = None
+    strength: float = 0.0
+    decoupled: bool = False
+
+
+@dataclass(frozen=True)
+class LocalResult:
+    """What local training gives to the participant's half of a strategy.
+
+    params: the trained parameters; a fresh tree.
+    weight: what the run's weighting gives this participant (examples, tokens, or 1).
+    step_sizes: the learning rate of each optimizer step, in order.
+    metrics: weighted means over the round, such as {"loss": …}.
+    optimizer: the optimizer's state, or None if the run does not keep it.
+    """
+
+    params: ParamTree
+    weight: float
+    step_sizes: Sequence[float]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    optimizer: ParamTree | None = None
+
+
+class LocalTask(Protocol):
+    """One participant's data beside the model: what a strategy's local half works with."""
+
+    def train(
+        self,
+        start: ParamTree,
+        clock: Clock,
+        correction: Correction | None = None,
+        optimizer: ParamTree | None = None,
+    ) -> LocalResult:
+        """Train from `start` for one round's steps; `optimizer` is the state kept from before."""
+        ...
+
+    def gradient(self, params: ParamTree) -> ParamTree:
+        """Return the mean gradient over all local training data at these parameters."""
+        ...
+
+    def evaluate(self, params: ParamTree, split: str) -> Sums:
+        """Return additive statistics over the local split; empty if there are no rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """All that the coordinator carries from round to round. round: how many are over."""
+
+    round: int
+    params: ParamTree
+    memory: Memory = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """What a round's reports add up to.
+
+    averaged: weighted means; summed: plain sums; weight: the sum of weights; metrics: weighted means.
+    reports: how many participants are in it. population: how many there are in all.
+    """
+
+    averaged: Trees
+    summed: Trees
+    weight: float
+    metrics: Mapping[str, float]
+    reports: int
+    population: int
+
+
+class LocalRule(Protocol):
+    """The participant's half of a strategy."""
+
+    def __call__(self, task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
+        """Train and return what may leave, and what this participant remembers."""
+        ...
+
+
+class ServerStep(Protocol):
+    """The coordinator's half of a strategy."""
+
+    def __call__(self, state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
+        """Return the new parameters and the coordinator's new memory."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named tree that a strategy's updates hold; what is not declared may not be sent.
+
+    averaged: whether the coordinator uses its weighted mean, or its plain sum.
+    scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
+    """
+
+    name: str
+    averaged: bool = True
+    scalar: bool = False
+
+
+def remember_nothing(params: ParamTree) -> Memory:
+    """Return the memory of a coordinator that needs none."""
+    return {}
+
+
+def send_params(state: ServerState) -> Trees:
+    """Return the broadcast of a strategy that sends the parameters alone."""
+    return {"params": state.params}
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Both halves of a strategy.
+
+    local: what a participant does in a round.
+    step: what the coordinator does with the aggregate.
+    init: the coordinator's memory before the first round.
+    broadcast: the named trees that it sends; "params" must be among them.
+    parts: every tree that an update holds.
+    """
+
+    local: LocalRule
+    step: ServerStep
+    init: Callable[[ParamTree], Memory] = remember_nothing
+    broadcast: Callable[[ServerState], Trees] = send_params
+    parts: Sequence[Part] = (Part("delta"),)
+
+    def templates(self, params: ParamTree, *, averaged: bool) -> Trees:
+        """Return trees of the names and shapes that an update's averaged, or summed, trees must have."""
+        scalar = {"value": torch.zeros(())}
+        return {part.name: scalar if part.scalar else params for part in self.parts if part.averaged == averaged}
+
+
+class Engine(Protocol):
+    """The way to the participants: in this process, or across a network."""
+
+    def population(self) -> Sequence[ParticipantId]:
+        """Return every participant of the run, in a fixed order."""
+        ...
+
+    def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
+        """Send all requests and yield replies as they come.
+
+        It gets the whole cohort at once. A participant that does not answer has dropped out and is
+        not yielded; one that fails yields a Failure. Nothing that a participant does raises here.
+        """
+        ...
+
+    def save_memories(self, folder: Path) -> None:
+        """Write what the participants remember into the folder, whole or not at all."""
+        ...
+
+    def load_memories(self, folder: Path) -> None:
+        """Make the participants remember what a folder of save_memories holds."""
+        ...

@@ -1,0 +1,148 @@
+"""One round, from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from foedus.core import trees
+from foedus.core.seeds import SeedKey
+from foedus.federation.collect import (
+    Collected,
+    CollectedEvaluation,
+    RunningSum,
+    collect_evaluations,
+    collect_updates,
+    drive,
+)
+from foedus.federation.events import Observer, ParticipantReported, Phase, RoundStarted, ignore
+from foedus.federation.messages import (
+    Broadcast,
+    Clock,
+    Evaluate,
+    Failure,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    Sums,
+    Train,
+)
+from foedus.federation.protocols import Algorithm, Engine, ServerState
+from foedus.federation.sampling import Sampler
+
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RoundPlan:
+    """How rounds are played.
+
+    rounds: how many the run has. min_reports: with fewer updates a round does not stand.
+    evaluate_every: evaluate after every so many rounds, and after the last; 0 is never.
+    per_site: whether the sites' own figures are recorded, or sums over them alone.
+    """
+
+    rounds: int
+    min_reports: int = 1
+    evaluate_every: int = 1
+    split: str = "test"
+    per_site: bool = True
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Everything that a run needs but its state.
+
+    score: turns evaluation statistics, of one site or summed, into metrics.
+    """
+
+    algorithm: Algorithm
+    engine: Engine
+    sampler: Sampler
+    plan: RoundPlan
+    seed: SeedKey
+    score: Callable[[Sums], Scores]
+
+
+@dataclass(frozen=True)
+class RoundReport:
+    """What happened in one round; `records.py` writes it down."""
+
+    round: int
+    cohort: Sequence[ParticipantId]
+    collected: Collected
+    reason: str | None
+    evaluation: CollectedEvaluation | None
+    train_seconds: float
+    evaluate_seconds: float
+
+    @property
+    def stood(self) -> bool:
+        """Whether the model changed."""
+        return self.reason is None
+
+
+def play_round(
+    federation: Federation, state: ServerState, observe: Observer = ignore
+) -> tuple[ServerState, RoundReport]:
+    """Play the round after `state.round` rounds; return the new state and what happened.
+
+    With fewer than `min_reports` usable updates the round does not stand: the parameters and the
+    coordinator's memory stay as they were, and the clock goes on.
+    """
+    started = time.perf_counter()
+    algorithm, plan = federation.algorithm, federation.plan
+    population = federation.engine.population()
+    cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"))
+    request = Train(Broadcast(algorithm.broadcast(state), Clock(state.round, plan.rounds)))
+    total = RunningSum(
+        averaged_like=algorithm.templates(state.params, averaged=True),
+        summed_like=algorithm.templates(state.params, averaged=False),
+    )
+    observe(RoundStarted(state.round + 1, cohort))
+    notice = announce(observe, state.round + 1, "train", plan.per_site)
+    collected = drive(collect_updates(cohort, request, total), federation.engine, notice)
+
+    reason = None
+    params, memory = state.params, state.memory
+    if total.reports < plan.min_reports:
+        reason = f"{total.reports} of {len(cohort)} updates could be used, min_reports is {plan.min_reports}"
+    else:
+        stepped, memory = algorithm.step(state, total.aggregate(len(population)))
+        params = trees.cast(stepped, like=state.params)
+        if not trees.is_finite(params):
+            reason, params, memory = "the step led to NaN or infinite parameters", state.params, state.memory
+    after = ServerState(state.round + 1, params, memory)
+    trained = time.perf_counter()
+    evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
+    finished = time.perf_counter()
+    return after, RoundReport(
+        after.round, cohort, collected, reason, evaluation, trained - started, finished - trained
+    )
+
+
+def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
+    """Return whether an evaluation follows after so many rounds."""
+    return plan.evaluate_every > 0 and (rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds)
+
+
+def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
+    """Evaluate the parameters on every participant's own split."""
+    request = Evaluate(state.params, federation.plan.split)
+    notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
+    return drive(collect_evaluations(federation.engine.population(), request), federation.engine, notice)
+
+
+def announce(observe: Observer, round_number: int, phase: Phase, per_site: bool) -> Callable[[ParticipantId, Reply], None]:
+    """Return a function that tells the observer of each reply; losses only where sites' figures may show."""
+    started = time.perf_counter()
+
+    def notice(sender: ParticipantId, reply: Reply) -> None:
+        nonlocal started
+        seconds, started = time.perf_counter() - started, time.perf_counter()
+        loss = reply.metrics.get("loss") if per_site and isinstance(reply, LocalUpdate) else None
+        failure = reply.reason if isinstance(reply, Failure) else None
+        observe(ParticipantReported(round_number, sender, phase, loss, seconds, failure))
+
+    return notice

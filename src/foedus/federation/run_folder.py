@@ -1,0 +1,111 @@
+"""A run's folder: one writer at a time, one line a round, files that are whole or absent."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foedus.core.errors import RunFolderError
+from foedus.federation.checkpoints import sync
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The places in a run's folder; other tools read these names, so they do not change."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def rounds(self) -> Path:
+        """One JSON object a round."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The final figures."""
+        return self.path / "summary.json"
+
+    @property
+    def model(self) -> Path:
+        """The model, an ordinary Hugging Face folder."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a resumed run starts from."""
+        return self.path / "checkpoints"
+
+    def records(self) -> list[Record]:
+        """Return the rounds recorded so far."""
+        if not self.rounds.exists():
+            return []
+        return [json.loads(line) for line in self.rounds.read_text().splitlines()]
+
+    def append(self, record: Record) -> int:
+        """Add a round's record and return the file's size after it, in bytes."""
+        with self.rounds.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def truncate_records(self, size: int) -> None:
+        """Forget the records of rounds after the one that a checkpoint was written for."""
+        with self.rounds.open("r+b") as file:
+            file.truncate(size)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a text file that is there whole or as it was."""
+        draft = path.with_name(f".{path.name}.part")
+        draft.write_text(text)
+        sync(draft)
+        draft.replace(path)
+
+
+@contextmanager
+def opened(folder: RunFolder) -> Iterator[None]:
+    """Hold the folder for this process alone.
+
+    Raises: RunFolderError if another run is writing to it.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RunFolderError(f"{folder.path} is in use by another run; wait for it, or choose another --name") from error
+        yield
+
+
+def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
+    """Make room for a new run.
+
+    Raises: RunFolderError if there is a run already and it may not be overwritten.
+    """
+    if not folder.path.exists() or not any(p.name != ".lock" for p in folder.path.iterdir()):
+        return
+    if not overwrite:
+        raise RunFolderError(
+            f"{folder.path} already holds a run; go on with it (foedus run --resume {folder.path}), "
+            "choose another --name, or replace it with --overwrite"
+        )
+    if not folder.config.exists():
+        raise RunFolderError(f"{folder.path} is not a run's folder, so it is not overwritten; choose another --name")
+    for path in folder.path.iterdir():
+        if path.name == ".lock":
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
