@@ -1,0 +1,100 @@
+"""How a participant trains in a round."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from foedus.config.sections.section import Number, Section, Share, Whole, kinds
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"] = "adamw"
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    """Share of learning rate x weight that each step takes off a weight."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of the mean gradient, and of the mean squared gradient."""
+    epsilon: Annotated[Number, Field(gt=0)] = 1e-8
+    """Added to the root of the mean squared gradient."""
+
+
+class SGD(Section):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"] = "sgd"
+    momentum: Share = 0.0
+    """Share of the last step that the next one keeps."""
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    """Added to the gradient, times the weight."""
+
+
+Optimizer = Annotated[
+    AdamW | SGD,
+    Field(discriminator="kind", description="The local optimizer."),
+    kinds("adamw"),
+]
+
+
+class _Schedule(Section):
+    """What all schedules share."""
+
+    warmup: Share = 0.0
+    """Share of the whole run in which the learning rate rises from zero."""
+
+
+class Constant(_Schedule):
+    """The learning rate stays."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class Linear(_Schedule):
+    """The learning rate falls to zero along a line."""
+
+    kind: Literal["linear"] = "linear"
+
+
+class Cosine(_Schedule):
+    """The learning rate falls to zero along half a cosine."""
+
+    kind: Literal["cosine"] = "cosine"
+
+
+Schedule = Annotated[
+    Constant | Linear | Cosine,
+    Field(
+        discriminator="kind",
+        description="How the learning rate changes over the whole run, not over a round.",
+    ),
+    kinds("constant"),
+]
+
+
+class Local(Section):
+    """How a participant trains in a round."""
+
+    epochs: Annotated[Whole, Field(ge=1)] | None = None
+    """Passes over the participant's rows in a round. Left out: 1, unless `steps` is given."""
+    steps: Annotated[Whole, Field(ge=1)] | None = None
+    """Optimizer steps in a round, in place of epochs: the same for every participant."""
+    batch_size: Annotated[Whole, Field(ge=1)] = 16
+    """Rows in memory at once."""
+    accumulation: Annotated[Whole, Field(ge=1)] = 1
+    """Batches whose gradients make one step."""
+    learning_rate: Annotated[Number, Field(gt=0)] = 5e-5
+    """Step size. Left out: for AdamW 5e-5 when a checkpoint is trained whole and 5e-4 otherwise; for SGD 0.05."""
+    optimizer: Optimizer = AdamW()
+    schedule: Schedule = Constant()
+    gradient_clip: Annotated[Number, Field(gt=0)] | None = 1.0
+    """Largest norm of a gradient; longer ones are scaled down. null: no limit."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: matrix products in bfloat16, which suits recent accelerators; weights stay fp32."""
+    gradient_checkpointing: bool = False
+    """Save memory by computing activations twice."""
+    keep_optimizer: bool = False
+    """Participants keep their optimizer's state from round to round."""
+    group_by_length: bool = True
+    """Put rows of like length into a batch, to waste less on padding."""

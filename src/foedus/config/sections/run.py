@@ -1,0 +1,140 @@
+"""The whole run: the YAML file's top level, and the smaller sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from foedus.config.sections.local import Local
+from foedus.config.sections.model import Model
+from foedus.config.sections.participants import Participants
+from foedus.config.sections.section import Number, Section, Whole, Word, kinds
+from foedus.config.sections.strategy import FedAvg, Strategy
+from foedus.config.sections.task import Task
+
+
+class All(Section):
+    """Every participant trains in every round."""
+
+    kind: Literal["all"] = "all"
+
+
+class Fixed(Section):
+    """The same number of participants in every round, drawn anew."""
+
+    kind: Literal["fixed"] = "fixed"
+    size: Annotated[Whole, Field(ge=1)]
+    """How many."""
+
+
+class Poisson(Section):
+    """Every participant decides by a coin of its own, so that numbers vary."""
+
+    kind: Literal["poisson"] = "poisson"
+    rate: Annotated[Number, Field(gt=0, le=1)]
+    """The chance of taking part in a round."""
+
+
+Cohort = Annotated[
+    All | Fixed | Poisson,
+    Field(discriminator="kind", description="Who trains in a round."),
+    kinds("all"),
+]
+
+
+class Rounds(Section):
+    """How often participants train and their updates are put together."""
+
+    count: Annotated[Whole, Field(ge=1)] = 10
+    """How many rounds."""
+    cohort: Cohort = All()
+    min_reports: Annotated[Whole, Field(ge=1)] = 1
+    """A round with fewer usable updates than this changes nothing."""
+
+
+class Evaluation(Section):
+    """How the model is measured while it trains."""
+
+    every: Annotated[Whole, Field(ge=1)] = 1
+    """Rounds from one evaluation to the next; the last round is always evaluated."""
+    split: Literal["validation", "test"] = "test"
+    """Rows that are measured on. Choose settings by validation, and keep test for the final figure."""
+    per_site: bool = True
+    """Record each participant's own metrics too; false where these must not leave it."""
+    batch_size: Annotated[Whole, Field(ge=1)] = 64
+    """Rows in memory at once."""
+
+
+Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"]
+
+
+class Output(Section):
+    """What is written, and where."""
+
+    folder: Word = "runs"
+    """Where run folders are made. Left out: runs, in the directory that the command is started in."""
+    checkpoints: Annotated[Whole, Field(ge=1)] = 2
+    """How many of the latest rounds can be resumed from."""
+    merge_adapter: bool = False
+    """Write LoRA into the model's weights: a larger folder that needs no peft."""
+    trackers: tuple[Tracker, ...] = ()
+    """Experiment trackers that get the metrics; each must be installed. They may send them elsewhere."""
+
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+DEVICE = r"^(auto|cpu|(cuda|mps|xpu)(:[0-9]+)?)$"
+
+
+class RunConfig(Section):
+    """One run, as `load_config` returns it: checked, with every default filled in.
+
+    Paths stand as they were written; `locate` says where they lead.
+    """
+
+    name: Annotated[str, Field(pattern=NAME, max_length=100)] = "run"
+    """The run folder's name. Left out: the YAML file's."""
+    seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
+    """Fixes all randomness: the same seed, versions and machine give the same model."""
+    task: Task
+    model: Model
+    participants: Participants
+    strategy: Strategy = FedAvg()
+    local: Local = Local()
+    """How a participant trains in a round."""
+    rounds: Rounds = Rounds()
+    """How often participants train and their updates are put together."""
+    evaluation: Evaluation = Evaluation()
+    """How the model is measured while it trains."""
+    device: Annotated[str, Field(pattern=DEVICE)] = "auto"
+    """Where training happens: auto (the best there is), cpu, cuda, cuda:1, mps or xpu."""
+    output: Output = Output()
+    """What is written, and where."""
+
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths start from: where the YAML file lies."""
+        return self._root
+
+    def rooted(self, root: Path) -> RunConfig:
+        """Return the same values, with relative paths that start from another folder."""
+        copy = self.model_copy()
+        copy._root = root.resolve()
+        return copy
+
+    def locate(self, path: str) -> Path:
+        """Return where a path of this configuration leads."""
+        return self.root / Path(path).expanduser()
+
+    def locate_model(self, path: str) -> str:
+        """Return what to load a model or tokenizer from: a folder if there is one of this name, else the path itself."""
+        folder = self.locate(path)
+        return str(folder) if not path.startswith("package:") and folder.is_dir() else path
+
+    @property
+    def run_folder(self) -> Path:
+        """The folder that this run writes."""
+        return self.locate(self.output.folder) / self.name

@@ -1,0 +1,53 @@
+"""What every section of a configuration has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+
+
+class Section(BaseModel):
+    """A part of the YAML file; unknown keys are errors.
+
+    The docstring below a field is its description: in errors, in the JSON schema and in the docs.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        coerce_numbers_to_str=True,  # a column or a label may be called 2024
+        use_attribute_docstrings=True,
+    )
+
+
+def _whole(value: object) -> object:
+    """Take 1e3 for 1000, and nothing else for a whole number that is none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# Strict: neither true nor "3" is a number.
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Number = Annotated[float, Strict()]
+Share = Annotated[Number, Field(ge=0, lt=1)]
+Word = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Word, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def kinds(default: str | None = None) -> BeforeValidator:
+    """Let a bare string stand for a section of this kind, and a section without a kind for the default one.
+
+    >>> kinds("adamw").func({"weight_decay": 0})
+    {'kind': 'adamw', 'weight_decay': 0}
+    """
+
+    def expand(value: Any) -> Any:
+        if isinstance(value, str):
+            return {"kind": value}
+        if default is not None and isinstance(value, Mapping) and "kind" not in value:
+            return {"kind": default, **value}
+        return value
+
+    return BeforeValidator(expand)

@@ -1,0 +1,142 @@
+"""How the participants' updates become one model. The equations stand in foedus.strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from foedus.config.sections.section import Number, Section, Share, Word, kinds
+
+Weighting = Literal["examples", "tokens", "uniform"]
+Positive = Annotated[Number, Field(gt=0)]
+
+
+class _Strategy(Section):
+    """What all strategies share."""
+
+    weighting: Weighting = "examples"
+    """What a participant counts by: its examples, its tokens, or all alike. Left out: tokens for language models,
+    examples for others, and uniform where the strategy's theory asks for it."""
+
+
+class FedAvg(_Strategy):
+    """Average the models. McMahan et al. 2017."""
+
+    kind: Literal["fedavg"] = "fedavg"
+    server_learning_rate: Positive = 1.0
+    """How far the global model moves towards the average; 1 is the average itself."""
+
+
+class FedProx(_Strategy):
+    """FedAvg, with local models held near the global one. Li et al. 2020."""
+
+    kind: Literal["fedprox"] = "fedprox"
+    mu: Annotated[Number, Field(ge=0)] = 0.01
+    """How strongly; 0 is FedAvg, and 0.001 to 1 is usual."""
+    decoupled: bool = False
+    """Pull the weights themselves, as AdamW does with weight decay, so that AdamW does not rescale the pull."""
+
+
+class FedAvgM(_Strategy):
+    """FedAvg with momentum at the coordinator. Hsu et al. 2019."""
+
+    kind: Literal["fedavgm"] = "fedavgm"
+    momentum: Share = 0.9
+    """Share of the last step that the next one keeps."""
+    server_learning_rate: Positive = 1.0
+    """Step size at the coordinator. With momentum 0.9 steps grow tenfold, so few rounds want less."""
+
+
+class _Adaptive(_Strategy):
+    """What the adaptive server optimizers share. Reddi et al. 2021."""
+
+    server_learning_rate: Positive = 0.01
+    """Step size at the coordinator."""
+    beta1: Share = 0.9
+    """Decay of the mean update."""
+    tau: Positive = 1e-3
+    """Added to the root of the mean square: the larger, the less adaptive."""
+
+
+class FedAdam(_Adaptive):
+    """Adam at the coordinator, without bias correction as in the paper. Reddi et al. 2021."""
+
+    kind: Literal["fedadam"] = "fedadam"
+    beta2: Share = 0.99
+    """Decay of the mean squared update."""
+
+
+class FedYogi(_Adaptive):
+    """Yogi at the coordinator: Adam whose step sizes change more slowly. Reddi et al. 2021."""
+
+    kind: Literal["fedyogi"] = "fedyogi"
+    beta2: Share = 0.99
+    """Decay of the mean squared update."""
+
+
+class FedAdagrad(_Adaptive):
+    """Adagrad at the coordinator. Reddi et al. 2021."""
+
+    kind: Literal["fedadagrad"] = "fedadagrad"
+
+
+class Scaffold(_Strategy):
+    """Correct each local gradient by how the participant's differ from the mean. Karimireddy et al. 2020.
+
+    Sends twice the bytes, and participants keep a memory of the model's size.
+    """
+
+    kind: Literal["scaffold"] = "scaffold"
+    option: Literal[1, 2] = 2
+    """How control variates are renewed: 1 by one more pass over the data, 2 from the steps just made."""
+    server_learning_rate: Positive = 1.0
+    """How far the global model moves towards the average."""
+    weighting: Weighting = "uniform"
+    """Only uniform: the control variates are plain means, so that a weighted average would not come to rest."""
+
+
+class FedNova(_Strategy):
+    """FedAvg for participants that make unequal numbers of steps. Wang et al. 2020."""
+
+    kind: Literal["fednova"] = "fednova"
+    server_learning_rate: Positive = 1.0
+    """How far the global model moves towards the normalised average."""
+    adaptive_heuristic: bool = False
+    """Allow AdamW, and divide its updates by the steps: a heuristic, as there is no closed form for Adam."""
+
+
+class FedDyn(_Strategy):
+    """Bend each local loss so that all have the global optimum. Acar et al. 2021."""
+
+    kind: Literal["feddyn"] = "feddyn"
+    alpha: Positive = 0.01
+    """Strength of the bend; 0.01 to 0.1 is usual, and large values diverge."""
+    weighting: Weighting = "uniform"
+    """Only uniform: the dynamic regularisers cancel in the plain mean alone."""
+
+
+class FedExP(_Strategy):
+    """FedAvg with a server step that grows when updates disagree. Jhunjhunwala et al. 2023."""
+
+    kind: Literal["fedexp"] = "fedexp"
+    epsilon: Positive = 1e-3
+    """Keeps the step small when the mean update nearly vanishes."""
+
+
+class Custom(_Strategy):
+    """A strategy of your own."""
+
+    kind: Literal["custom"] = "custom"
+    path: Word
+    """A Python file that defines algorithm(**options) and returns a foedus Algorithm. It is run: trust it first."""
+    options: Mapping[str, Any] = {}
+    """Keyword arguments of algorithm()."""
+
+
+Strategy = Annotated[
+    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | Scaffold | FedNova | FedDyn | FedExP | Custom,
+    Field(discriminator="kind", description="How the participants' updates become one model."),
+    kinds("fedavg"),
+]
