@@ -43,7 +43,7 @@ class InProcessEngine:
             reply, memory = answer(self._local, task, request, self._memories.get(name, {}))
             if broken := [key for key, tree in memory.items() if not trees.is_finite(tree)]:
                 raise ParticipantError(f"what it would remember as {broken[0]} holds NaN or infinite values")
-        except Exception as error:  # noqa: BLE001 - whatever a participant raises costs its own update only
+        except Exception as error:  # whatever a participant raises costs its own update only
             if self._reraise:
                 raise
             return Failure(failure_reason(error))

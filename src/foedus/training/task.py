@@ -44,8 +44,8 @@ class Task(Protocol):
         ...
 
     @property
-    def peft_task_type(self) -> str:
-        """PEFT's name for the task, such as "SEQ_CLS"."""
+    def peft_task_type(self) -> str | None:
+        """PEFT's name for the task, such as "SEQ_CLS"; None where PEFT has none."""
         ...
 
     @property

@@ -1,0 +1,149 @@
+"""One participant's rows beside the shared model: local training and local evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from foedus.core.errors import ParticipantError
+from foedus.core.seeds import SeedKey, torch_seeded
+from foedus.core.trees import ParamTree
+from foedus.federation.messages import Clock, Sums
+from foedus.federation.protocols import Correction, LocalResult
+from foedus.training.batches import logical_batches, ordered_batches, steps_per_round
+from foedus.training.settings import LocalSettings, learning_rate_at
+from foedus.training.task import Batch, Example, Task
+from foedus.training.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class SiteTask:
+    """A participant's encoded splits, and how it trains; the model is shared with the others.
+
+    key: this participant's own; shuffling, dropout and masking in a round derive from it.
+    """
+
+    task: Task
+    workspace: Workspace
+    settings: LocalSettings
+    splits: Mapping[str, Sequence[Example]]
+    key: SeedKey
+
+    @cached_property
+    def _lengths(self) -> Mapping[str, Sequence[int]]:
+        return {split: [self.task.length(example) for example in rows] for split, rows in self.splits.items()}
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a round."""
+        s = self.settings
+        return steps_per_round(len(self._training_rows()), s.batch_size, s.accumulation, s.epochs, s.steps)
+
+    def train(
+        self,
+        start: ParamTree,
+        clock: Clock,
+        correction: Correction | None = None,
+        optimizer: ParamTree | None = None,
+    ) -> LocalResult:
+        """Train for one round's steps.
+
+        The result's params lie in the model: they change with the next call on any participant.
+        Raises: ParticipantError without training rows, or if the loss is not finite.
+        """
+        rows, settings, workspace = self._training_rows(), self.settings, self.workspace
+        key = self.key.child("round", clock.round)
+        workspace.load(start)
+        workspace.changed()
+        workspace.load_optimizer(optimizer)
+        workspace.mode(training=True)
+        batches = logical_batches(
+            self._lengths["train"],
+            settings.batch_size,
+            settings.accumulation,
+            self.steps,
+            key.child("batches"),
+            group_by_length=settings.group_by_length,
+        )
+        step_sizes: list[float] = []
+        loss_total, units = torch.zeros((), device=workspace.device), 0.0
+        with torch_seeded(key.child("dropout"), workspace.device):
+            for index, indices in enumerate(batches):
+                total, step_units = self._backward(rows, indices, key.child("collate", index))
+                if step_units == 0:
+                    continue
+                rate = learning_rate_at(settings, clock.progress(index / self.steps))
+                workspace.step(rate, settings.gradient_clip, correction, start)
+                step_sizes.append(rate)
+                loss_total, units = loss_total + total, units + step_units
+        if units == 0:
+            raise ParticipantError("its training rows hold nothing to learn from (no predicted token)")
+        loss = float(loss_total) / units
+        if not math.isfinite(loss):
+            raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
+        weight = {"examples": float(len(rows)), "tokens": units, "uniform": 1.0}[settings.weighting]
+        kept = workspace.optimizer_state() if settings.keep_optimizer else None
+        return LocalResult(workspace.live_params(), weight, step_sizes, {"loss": loss}, kept)
+
+    def gradient(self, params: ParamTree) -> ParamTree:
+        """Return the gradient of the mean loss over all training rows, without dropout."""
+        rows = self._training_rows()
+        self.workspace.load(params)
+        self.workspace.mode(training=False)
+        self.workspace.optimizer.zero_grad()
+        batches = ordered_batches(self._lengths["train"], self.settings.batch_size)
+        self._backward(rows, batches, key=self.key.child("gradient"))
+        gradient = self.workspace.gradients()
+        self.workspace.optimizer.zero_grad()
+        return gradient
+
+    def evaluate(self, params: ParamTree, split: str) -> Sums:
+        """Return the task's statistics over a split, or nothing if it has no rows."""
+        rows = self.splits.get(split, ())
+        self.workspace.load(params)
+        self.workspace.mode(training=False)
+        sums: dict[str, torch.Tensor] = {}
+        if not rows:
+            return sums
+        with torch.inference_mode():
+            for indices in ordered_batches(self._lengths[split], self.settings.evaluation_batch_size):
+                batch = self._on_device(self.task.collate([rows[i] for i in indices]))
+                with self._precision():
+                    tally = self.task.tally(self.workspace.model, batch)
+                for name, value in tally.items():
+                    sums[name] = sums[name] + value if name in sums else value
+        return {name: value.cpu() for name, value in sums.items()}
+
+    def _training_rows(self) -> Sequence[Example]:
+        rows = self.splits.get("train", ())
+        if not rows:
+            raise ParticipantError("it has no training rows")
+        return rows
+
+    def _backward(
+        self, rows: Sequence[Example], batches: Sequence[Sequence[int]], key: SeedKey
+    ) -> tuple[torch.Tensor, float]:
+        """Accumulate the gradient of the mean loss over all units of the batches; return sum and units."""
+        total, units = torch.zeros((), device=self.workspace.device), 0.0
+        for number, indices in enumerate(batches):
+            batch = self._on_device(self.task.collate([rows[i] for i in indices], key.child(number)))
+            with self._precision():
+                loss = self.task.loss(self.workspace.model, batch)
+            if loss.units > 0:
+                alone = len(batches) == 1  # then dividing the loss saves a pass over the gradient
+                (loss.total / loss.units if alone else loss.total).backward()  # type: ignore[no-untyped-call]
+                total, units = total + loss.total.detach(), units + loss.units
+        if units > 0 and len(batches) > 1:
+            grads = [p.grad for p in self.workspace.parameters.values() if p.grad is not None]
+            torch._foreach_mul_(grads, 1 / units)
+        return total, units
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.workspace.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16")
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.workspace.device, non_blocking=True) for name, tensor in batch.items()}
