@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from foedus.config.sections.local import Local
 from foedus.config.sections.model import Model
@@ -83,8 +84,28 @@ class Output(Section):
     """Experiment trackers that get the metrics; each must be installed. They may send them elsewhere."""
 
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-DEVICE = r"^(auto|cpu|(cuda|mps|xpu)(:[0-9]+)?)$"
+def _matching(pattern: str, rule: str) -> AfterValidator:
+    """Accept text that matches, and say the rule otherwise."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"is '{text}'; must {rule}")
+        return text
+
+    return AfterValidator(check)
+
+
+RunName = Annotated[
+    str,
+    Field(max_length=100),
+    _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "begin with a letter or digit, and hold only these and . _ -"),
+]
+Device = Annotated[
+    str,
+    _matching(
+        r"auto|cpu|(cuda|mps|xpu)(:[0-9]+)?", "be auto, cpu, cuda, mps or xpu, or one of several, such as cuda:1"
+    ),
+]
 
 
 class RunConfig(Section):
@@ -93,7 +114,7 @@ class RunConfig(Section):
     Paths stand as they were written; `locate` says where they lead.
     """
 
-    name: Annotated[str, Field(pattern=NAME, max_length=100)] = "run"
+    name: RunName = "run"
     """The run folder's name. Left out: the YAML file's."""
     seed: Annotated[Whole, Field(ge=0, lt=2**63)] = 0
     """Fixes all randomness: the same seed, versions and machine give the same model."""
@@ -107,7 +128,7 @@ class RunConfig(Section):
     """How often participants train and their updates are put together."""
     evaluation: Evaluation = Evaluation()
     """How the model is measured while it trains."""
-    device: Annotated[str, Field(pattern=DEVICE)] = "auto"
+    device: Device = "auto"
     """Where training happens: auto (the best there is), cpu, cuda, cuda:1, mps or xpu."""
     output: Output = Output()
     """What is written, and where."""
@@ -130,9 +151,9 @@ class RunConfig(Section):
         return self.root / Path(path).expanduser()
 
     def locate_model(self, path: str) -> str:
-        """Return what to load a model or tokenizer from: a folder if there is one of this name, else the path itself."""
-        folder = self.locate(path)
-        return str(folder) if not path.startswith("package:") and folder.is_dir() else path
+        """Return what to load a model or tokenizer from: the file or folder of this name, or else the name itself."""
+        place = self.locate(path)
+        return str(place) if not path.startswith("package:") and place.exists() else path
 
     @property
     def run_folder(self) -> Path:

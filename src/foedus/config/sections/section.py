@@ -23,17 +23,11 @@ class Section(BaseModel):
     )
 
 
-def _whole(value: object) -> object:
-    """Take 1e3 for 1000, and nothing else for a whole number that is none."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 # Strict: neither true nor "3" is a number.
-Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 Share = Annotated[Number, Field(ge=0, lt=1)]
 Word = Annotated[str, Field(min_length=1)]
-Names = Annotated[tuple[Word, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
 def kinds(default: str | None = None) -> BeforeValidator:

@@ -4,25 +4,43 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator
 
-from foedus.config.sections.section import Names, Number, Section, Whole, Word, kinds
+from foedus.config.sections.section import Number, Section, Whole, Word, kinds
+
+
+def _listed(value: object) -> object:
+    """Take one column's name for a list of one."""
+    return [value] if isinstance(value, str | float) or type(value) is int else value
+
+
+def _unlisted(names: tuple[str, ...]) -> object:
+    """Write a list of one column as its name."""
+    return names[0] if len(names) == 1 else list(names)
+
+
+OneOrTwoColumns = Annotated[
+    tuple[Word, ...],
+    Field(min_length=1, max_length=2),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+    PlainSerializer(_unlisted),
+]
 
 
 class TextClassification(Section):
     """Put a text, or a pair of texts, into one of several classes."""
 
     kind: Literal["text_classification"] = "text_classification"
-    text: Annotated[Names, Field(min_length=1, max_length=2)]
+    text: OneOrTwoColumns
     """The column that holds the text; two columns for a pair of texts."""
     label: Word
     """The column that holds the class."""
-    labels: Annotated[Names, Field(min_length=2)] | None = None
+    labels: Annotated[tuple[Word, ...], Field(min_length=2)] | None = None
     """The classes. Left out: agreed over all participants, who so learn each other's classes."""
     max_length: Annotated[Whole, Field(ge=1)] = 128
     """Tokens of a text that are read; the rest is cut off."""
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", mode="before", json_schema_input_type=list[str | int | float | bool] | None)
     @classmethod
     def _as_in_the_files(cls, labels: object) -> object:
         """Take the YAML values true and false for the texts that a table has for them."""

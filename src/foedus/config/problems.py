@@ -1,0 +1,138 @@
+"""What is wrong with a configuration as a whole: combinations that cannot work, each with its reason.
+
+Only what the configuration alone tells; whether columns, labels and sizes fit the data is seen when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from foedus.config import sections
+from foedus.config.sections import RunConfig
+from foedus.core.errors import ConfigError
+
+
+def problems(config: RunConfig) -> list[str]:
+    """Return everything that is wrong, a sentence each, beginning with the place in the YAML file."""
+    checks = (_task_and_model, _participants, _strategy, _local, _rounds, _evaluation)
+    return [problem for check in checks for problem in check(config)]
+
+
+def refuse_problems(config: RunConfig) -> None:
+    """Check that nothing is wrong.
+
+    Raises: ConfigError with every problem, one a line.
+    """
+    if found := problems(config):
+        raise ConfigError("\n".join(found))
+
+
+def _task_and_model(config: RunConfig) -> Iterator[str]:
+    model, task = config.model, config.task
+    if isinstance(model.tuning, sections.Head) and not isinstance(task, sections.TextClassification):
+        yield (
+            f"model.tuning: head trains the layer that a task puts on a model, and {task.kind} puts none: a language "
+            "model's last layer is its vocabulary; use lora or full"
+        )
+    if isinstance(model, sections.Architecture) and not isinstance(model.tuning, sections.Full):
+        yield (
+            f"model.tuning: {model.tuning.kind} leaves most weights as they are, and these are random in a model "
+            "from scratch; use full"
+        )
+    if config.output.merge_adapter and not isinstance(model.tuning, sections.Lora):
+        yield f"output.merge_adapter: there is no adapter to merge with model.tuning {model.tuning.kind}; remove it"
+
+
+def _participants(config: RunConfig) -> Iterator[str]:
+    participants = config.participants
+    if isinstance(participants, sections.Scenario):
+        return
+    split = participants.split
+    if split.validation + split.test >= 1:
+        yield (
+            f"participants.split: validation {split.validation:g} and test {split.test:g} leave no rows to train on; "
+            "they must sum to less than 1"
+        )
+    for name in ("validation", "test"):
+        if getattr(participants, name) is not None and getattr(split, name) > 0:
+            yield (f"participants.split.{name}: participants.{name} gives files of their own; remove one of the two")
+    if isinstance(participants, sections.Files):
+        yield from _unknown_participants(participants)
+    elif isinstance(config.task, sections.TextClassification):
+        return
+    elif isinstance(participants.into, sections.Dirichlet | sections.Shards):
+        yield (
+            f"participants.into: {participants.into.kind} deals rows out by their class, and {config.task.kind} has "
+            "none; use column, iid or sizes"
+        )
+
+
+def _unknown_participants(files: sections.Files) -> Iterator[str]:
+    for name in ("validation", "test"):
+        given = getattr(files, name)
+        if isinstance(given, Mapping) and isinstance(files.train, Mapping) and (extra := given.keys() - files.train):
+            yield f"participants.{name}: {', '.join(sorted(extra))} has no file in participants.train"
+
+
+def _strategy(config: RunConfig) -> Iterator[str]:
+    strategy, optimizer = config.strategy, config.local.optimizer
+    if strategy.weighting == "tokens" and isinstance(config.task, sections.TextClassification):
+        yield (
+            "strategy.weighting: tokens suits language models, whose loss is a mean over tokens; a classifier's is a "
+            "mean over examples; use examples or uniform"
+        )
+    match strategy, optimizer:
+        case sections.Scaffold(), sections.AdamW():
+            yield (
+                "strategy: scaffold needs local.optimizer sgd without momentum: it takes the distance gone, divided by "
+                "the step sizes, for a gradient (Karimireddy et al. 2020), and under adamw that is none; "
+                "use sgd, or fedprox with adamw"
+            )
+        case sections.Scaffold(), sections.SGD(momentum=momentum) if momentum > 0:
+            yield (
+                f"local.optimizer.momentum: is {momentum:g}; scaffold needs 0: it takes the distance gone, divided by "
+                "the step sizes, for a gradient (Karimireddy et al. 2020), and momentum goes further"
+            )
+        case sections.FedNova(adaptive_heuristic=False), sections.AdamW():
+            yield (
+                "strategy: fednova normalises updates by a closed form that sgd has and adamw has not; use sgd, or set "
+                "strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic"
+            )
+    match strategy:
+        case sections.Scaffold(weighting=weighting) if weighting != "uniform":
+            yield _uniform_only(strategy, "its control variates are plain means")
+        case sections.FedDyn(weighting=weighting) if weighting != "uniform":
+            yield _uniform_only(strategy, "its regularisers cancel in the plain mean alone")
+
+
+def _uniform_only(strategy: sections.Strategy, reason: str) -> str:
+    return (
+        f"strategy.weighting: is {strategy.weighting}; {strategy.kind} needs uniform: {reason}, so that a weighted "
+        "average would not come to rest at the optimum"
+    )
+
+
+def _local(config: RunConfig) -> Iterator[str]:
+    if config.local.epochs is not None and config.local.steps is not None:
+        yield "local: give epochs or steps, not both"
+
+
+def _rounds(config: RunConfig) -> Iterator[str]:
+    match config.rounds.cohort:
+        case sections.Fixed(size=size) if size < config.rounds.min_reports:
+            yield (
+                f"rounds.min_reports: is {config.rounds.min_reports}, but only {size} participants train in a round "
+                "(rounds.cohort.size), so that no round would stand"
+            )
+
+
+def _evaluation(config: RunConfig) -> Iterator[str]:
+    participants = config.participants
+    if config.evaluation.split != "validation" or isinstance(participants, sections.Scenario):
+        return
+    # Files may be folders of `datasets` that bring their own validation rows, which is seen when they are read.
+    if isinstance(participants, sections.Partition) and not (participants.validation or participants.split.validation):
+        yield (
+            "evaluation.split: is validation, but there are no such rows; give participants.validation, or a "
+            "share in participants.split.validation"
+        )

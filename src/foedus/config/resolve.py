@@ -1,0 +1,76 @@
+"""Defaults that depend on other values: the one place where they are chosen."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from foedus.config import sections
+from foedus.config.sections import RunConfig
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Return the configuration with every value that was left out filled in; what was given stays."""
+    return config.model_copy(
+        update={
+            "participants": _participants(config.participants),
+            "strategy": _strategy(config),
+            "local": _local(config),
+            "output": _output(config),
+        }
+    )
+
+
+def _filled(section: Any, **defaults: object) -> Any:
+    """Return the section with these defaults where nothing was given."""
+    return section.model_copy(update={k: v for k, v in defaults.items() if k not in section.model_fields_set})
+
+
+def _participants(participants: sections.Participants) -> sections.Participants:
+    """Nothing is held out of the training file for a split that has files of its own."""
+    match participants:
+        case sections.Files() | sections.Partition() if participants.test is not None:
+            return participants.model_copy(update={"split": _filled(participants.split, test=0.0)})
+    return participants
+
+
+def _strategy(config: RunConfig) -> sections.Strategy:
+    """A language model's loss is a mean over tokens, so participants count by these."""
+    match config.strategy:
+        case sections.Scaffold() | sections.FedDyn():
+            return config.strategy
+    by_records = isinstance(config.task, sections.TextClassification)
+    strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else "tokens")
+    return strategy
+
+
+def _local(config: RunConfig) -> sections.Local:
+    local: sections.Local = _filled(
+        config.local,
+        epochs=None if config.local.steps else 1,
+        learning_rate=usual_learning_rate(config.local.optimizer, config.model),
+    )
+    return local
+
+
+def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) -> float:
+    """Return a rate that usually works: small where all weights of a checkpoint are trained."""
+    if isinstance(optimizer, sections.SGD):
+        return 0.05
+    whole_checkpoint = isinstance(model, sections.Checkpoint) and isinstance(model.tuning, sections.Full)
+    return 5e-5 if whole_checkpoint else 5e-4
+
+
+def _output(config: RunConfig) -> sections.Output:
+    """Where nothing is said, runs are written where the command is started, not beside the YAML file."""
+    output: sections.Output = _filled(config.output, folder=relative(Path.cwd() / "runs", config.root))
+    return output
+
+
+def relative(path: Path, folder: Path) -> str:
+    """Return how to get from a folder to a path; the whole path where there is no way (other drives)."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder)).as_posix()
+    except ValueError:
+        return str(path.resolve())
