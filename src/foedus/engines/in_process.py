@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
+
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError
 from foedus.federation.checkpoints import load_trees, save_trees
@@ -18,14 +20,22 @@ from foedus.federation.protocols import LocalRule, LocalTask, Memory
 class InProcessEngine:
     """Participants that share this process and one copy of the model.
 
-    The order of replies is the population's, so equal seeds give equal bytes.
+    device: where what they remember is kept; the CPU unless told. The order of replies is the population's, so equal seeds give equal bytes.
     reraise: raise a participant's unexpected error here instead of leaving it out, for debugging.
     """
 
-    def __init__(self, local: LocalRule, tasks: Mapping[ParticipantId, LocalTask], *, reraise: bool = False) -> None:
+    def __init__(
+        self,
+        local: LocalRule,
+        tasks: Mapping[ParticipantId, LocalTask],
+        *,
+        device: torch.device | None = None,
+        reraise: bool = False,
+    ) -> None:
         self._local = local
         self._tasks = dict(tasks)
         self._memories: dict[ParticipantId, Memory] = {}
+        self._device = device
         self._reraise = reraise
 
     def population(self) -> Sequence[ParticipantId]:
@@ -59,7 +69,7 @@ class InProcessEngine:
     def load_memories(self, folder: Path) -> None:
         """Read what save_memories wrote."""
         files = sorted(folder.glob("*.safetensors")) if folder.exists() else []
-        self._memories = {path.name.removesuffix(".safetensors"): load_trees(path) for path in files}
+        self._memories = {path.name.removesuffix(".safetensors"): load_trees(path, self._device) for path in files}
 
 
 def failure_reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,19 +30,21 @@ _NAME = re.compile(r"round-(\d{5,})")
 
 def save_trees(path: Path, trees: Trees) -> None:
     """Write named trees to a safetensors file and wait until the disk has it."""
-    flat = {f"{tree}/{name}": tensor.detach().contiguous().cpu() for tree, t in trees.items() for name, tensor in t.items()}
+    flat = {
+        f"{tree}/{name}": tensor.detach().contiguous().cpu() for tree, t in trees.items() for name, tensor in t.items()
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(flat, path)
     sync(path)
 
 
-def load_trees(path: Path) -> Trees:
-    """Read named trees from a safetensors file.
+def load_trees(path: Path, device: torch.device | None = None) -> Trees:
+    """Read named trees from a safetensors file, onto the device (the CPU unless told).
 
     Raises: RunFolderError if the file is missing or damaged.
     """
     try:
-        flat: Mapping[str, Tensor] = load_file(path)
+        flat: Mapping[str, Tensor] = load_file(path, device=str(device or "cpu"))
     except (OSError, SafetensorError) as error:
         raise RunFolderError(f"{path} cannot be read ({type(error).__name__}); it is missing or damaged") from error
     trees: dict[str, dict[str, Tensor]] = {}
@@ -89,7 +92,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("round-")))
 
 
-def load_checkpoint(place: Path, engine: Engine) -> tuple[ServerState, Mapping[str, Any]]:
+def load_checkpoint(place: Path, engine: Engine, device: torch.device | None = None) -> tuple[ServerState, Mapping[str, Any]]:
     """Read a checkpoint, give the participants their memories back, and return the state and its facts.
 
     Raises: RunFolderError if a file is missing or damaged.
@@ -97,8 +100,10 @@ def load_checkpoint(place: Path, engine: Engine) -> tuple[ServerState, Mapping[s
     try:
         facts = json.loads((place / "state.json").read_text())
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{place / 'state.json'} cannot be read; delete {place} to go on from the one before") from error
-    read = load_trees(place / "server.safetensors")
+        raise RunFolderError(
+            f"{place / 'state.json'} cannot be read; delete {place} to go on from the one before"
+        ) from error
+    read = load_trees(place / "server.safetensors", device)
     params: ParamTree = read["params"]
     memory = {name.removeprefix("memory."): tree for name, tree in read.items() if name.startswith("memory.")}
     engine.load_memories(place / "participants")

@@ -42,9 +42,7 @@ Collector = Generator[Requests | None, Received, T]
 SILENT = "did not answer"
 
 
-def drive(
-    collector: Collector[T], engine: Engine, notice: Callable[[ParticipantId, Reply], None] | None = None
-) -> T:
+def drive(collector: Collector[T], engine: Engine, notice: Callable[[ParticipantId, Reply], None] | None = None) -> T:
     """Run a collector's phases over an engine and return what it collected.
 
     notice: is told of each reply as it comes, before the collector.
@@ -62,9 +60,7 @@ def drive(
         return result
 
 
-def phase(
-    requests: Requests, accept: Callable[[ParticipantId, Reply], None]
-) -> Collector[Mapping[ParticipantId, str]]:
+def phase(requests: Requests, accept: Callable[[ParticipantId, Reply], None]) -> Collector[Mapping[ParticipantId, str]]:
     """Send one phase's requests, hand each reply to `accept`, and return who was left out and why.
 
     `accept` raises ParticipantError for a reply that cannot be used. A second reply of the same
@@ -168,9 +164,7 @@ class Collected:
     bytes_up: int
 
 
-def collect_updates(
-    cohort: Sequence[ParticipantId], request: Train, total: RunningSum
-) -> Collector[Collected]:
+def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: RunningSum) -> Collector[Collected]:
     """Ask the cohort to train and add the updates to `total` in the clear, as they come in."""
     metrics: dict[ParticipantId, Mapping[str, float]] = {}
     received_bytes = 0

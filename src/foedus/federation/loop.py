@@ -28,7 +28,8 @@ def start_or_resume(federation: Federation, initial: ServerState, folder: RunFol
     if not places:
         folder.rounds.unlink(missing_ok=True)
         return initial
-    state, facts = load_checkpoint(places[-1], federation.engine)
+    device = next(iter(initial.params.values())).device
+    state, facts = load_checkpoint(places[-1], federation.engine, device)
     if facts.get("config") != config_digest:
         raise RunFolderError(f"{places[-1]} was written by another configuration than {folder.config}; start a new run")
     folder.truncate_records(int(facts["records"]))
@@ -39,6 +40,7 @@ def run_rounds(
     federation: Federation,
     state: ServerState,
     folder: RunFolder,
+    *,
     config_digest: str,
     keep_checkpoints: int,
     observe: Observer = ignore,
@@ -49,7 +51,7 @@ def run_rounds(
     learning_rate: from progress in [0, 1] to the local learning rate, for the record.
     Raises: RoundError when several rounds in a row do not stand; their checkpoint stays.
     """
-    if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_every > 0:
+    if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
         record = initial_record(evaluate(federation, state, observe), federation)
         folder.append(record)
         observe(RoundEnded(record))

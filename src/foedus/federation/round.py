@@ -39,7 +39,8 @@ class RoundPlan:
     """How rounds are played.
 
     rounds: how many the run has. min_reports: with fewer updates a round does not stand.
-    evaluate_every: evaluate after every so many rounds, and after the last; 0 is never.
+    evaluate_every: evaluate after every so many rounds, and after the last.
+    evaluate_initially: evaluate what training starts from, too.
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     """
 
@@ -48,6 +49,7 @@ class RoundPlan:
     evaluate_every: int = 1
     split: str = "test"
     per_site: bool = True
+    evaluate_initially: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,12 @@ def play_round(
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
     finished = time.perf_counter()
-    return after, RoundReport(
-        after.round, cohort, collected, reason, evaluation, trained - started, finished - trained
-    )
+    return after, RoundReport(after.round, cohort, collected, reason, evaluation, trained - started, finished - trained)
 
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
     """Return whether an evaluation follows after so many rounds."""
-    return plan.evaluate_every > 0 and (rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds)
+    return rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds
 
 
 def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
@@ -134,7 +134,9 @@ def evaluate(federation: Federation, state: ServerState, observe: Observer = ign
     return drive(collect_evaluations(federation.engine.population(), request), federation.engine, notice)
 
 
-def announce(observe: Observer, round_number: int, phase: Phase, per_site: bool) -> Callable[[ParticipantId, Reply], None]:
+def announce(
+    observe: Observer, round_number: int, phase: Phase, per_site: bool
+) -> Callable[[ParticipantId, Reply], None]:
     """Return a function that tells the observer of each reply; losses only where sites' figures may show."""
     started = time.perf_counter()
 

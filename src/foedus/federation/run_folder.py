@@ -87,7 +87,9 @@ def opened(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise RunFolderError(f"{folder.path} is in use by another run; wait for it, or choose another --name") from error
+            raise RunFolderError(
+                f"{folder.path} is in use by another run; wait for it, or choose another --name"
+            ) from error
         yield
 
 

@@ -58,3 +58,14 @@ class Poisson:
         """Return those whose coin came up."""
         coins = key.numpy().random(len(population))
         return tuple(name for name, coin in zip(population, coins, strict=True) if coin < self.rate)
+
+
+@dataclass(frozen=True)
+class Only:
+    """Always the same participants: how a baseline trains one of them beside others that only evaluate."""
+
+    names: Sequence[ParticipantId]
+
+    def select(self, population: Sequence[ParticipantId], key: SeedKey) -> Sequence[ParticipantId]:
+        """Return the named participants."""
+        return tuple(name for name in population if name in self.names)

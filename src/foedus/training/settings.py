@@ -32,7 +32,6 @@ class LocalSettings:
     momentum: float = 0.0
     schedule: Schedule = "constant"
     warmup: float = 0.0
-    final_fraction: float = 0.0
     gradient_clip: float | None = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     keep_optimizer: bool = False
@@ -44,8 +43,7 @@ class LocalSettings:
 def learning_rate_at(settings: LocalSettings, progress: float) -> float:
     """Return the learning rate when `progress` in [0, 1] of the whole run is over.
 
-    It rises linearly over the first `warmup` of the run and then falls to `final_fraction` of its
-    peak at the end. The clock is the run's, not the round's: restarting a schedule every round costs
+    It rises linearly over the first `warmup` of the run and then stays, or falls to 0. The clock is the run's, not the round's: restarting a schedule every round costs
     accuracy.
 
     >>> settings = LocalSettings(learning_rate=1.0, schedule="linear", warmup=0.5)
@@ -62,4 +60,4 @@ def learning_rate_at(settings: LocalSettings, progress: float) -> float:
             fraction = 1 - rest
         case "cosine":
             fraction = (1 + math.cos(math.pi * rest)) / 2
-    return settings.learning_rate * (settings.final_fraction + (1 - settings.final_fraction) * fraction)
+    return settings.learning_rate * fraction

@@ -1,0 +1,181 @@
+"""A federated run beside pooled training, each site alone, and a linear baseline: same data, seeds and steps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from foedus.api.run import ConfigLike, as_config, run_digest
+from foedus.config import sections
+from foedus.config.assemble import Assembly, assemble
+from foedus.config.dump import dump_config
+from foedus.config.problems import refuse_problems
+from foedus.core.errors import ConfigError
+from foedus.federation.events import Observer, RunStarted, ignore
+from foedus.federation.loop import run_rounds, start_or_resume
+from foedus.federation.round import Federation
+from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
+from foedus.training.settings import learning_rate_at
+
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison left behind.
+
+    folder: it holds comparison.json and the report. table: what comparison.json holds.
+    """
+
+    folder: Path
+    report: Path
+    table: Mapping[str, Any]
+
+
+def compare(
+    config: ConfigLike,
+    *,
+    seeds: int = 1,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    go_on: bool = False,
+    observe: Observer = ignore,
+) -> Comparison:
+    """Train federated, pooled and each site alone, over several seeds, and write them side by side.
+
+    Pooled training sees the rows of all sites in one place for as many passes; a site alone sees its own
+    rows for as many passes. Both are plain training: nothing is averaged and the optimizer is kept.
+    seeds: that many, counted up from the configuration's; data, model and training all follow the seed.
+    go_on: continue a comparison that was interrupted.
+    Raises: as foedus.run; ConfigError if sites' own metrics may not be shown.
+    """
+    resolved = as_config(config, overrides)
+    refuse_problems(resolved)
+    if not resolved.evaluation.per_site:
+        raise ConfigError(
+            "evaluation.per_site is false, but a comparison shows each site's own figures; "
+            "set it to true for a comparison on data of your own"
+        )
+    folder = RunFolder(resolved.run_folder.with_name(f"{resolved.name}-compare"))
+    with opened(folder):
+        if not go_on:
+            refuse_or_clear(folder, overwrite)
+        folder.write(folder.config, dump_config(resolved))
+        runs = [
+            (seed, _compare_seed(resolved.model_copy(update={"seed": seed}).rooted(resolved.root), folder, observe))
+            for seed in range(resolved.seed, resolved.seed + seeds)
+        ]
+        return _write(resolved, runs, folder)
+
+
+@dataclass(frozen=True)
+class _SeedResult:
+    headline: str
+    higher_is_better: bool
+    arms: Mapping[str, Mapping[str, Any]]
+
+
+def _compare_seed(config: sections.RunConfig, folder: RunFolder, observe: Observer) -> _SeedResult:
+    assembly = assemble(config)
+    place = folder.path / "arms" / f"seed-{config.seed}"
+    headline = assembly.task.headline
+
+    def play(name: str, federation: Federation) -> Sequence[Record]:
+        return _play_arm(assembly, federation, RunFolder(place / name), f"{config.name}: {name}, seed {config.seed}", observe)
+
+    arms: dict[str, Mapping[str, Any]] = {
+        "federated": _arm_run(config.seed, headline, play("federated", assembly.federation())),
+        "pooled": _arm_run(config.seed, headline, play("pooled", assembly.pooled())),
+    }
+    alone: dict[str, Mapping[str, Any]] = {}
+    for site in [site.name for site in assembly.data.sites if site.rows("train")]:
+        federation = assembly.alone(site)
+        at_the_end = replace(federation.plan, evaluate_every=config.rounds.count, evaluate_initially=False)
+        alone[site] = play(f"alone-{site}", replace(federation, plan=at_the_end))[-1]["evaluation"]
+    arms["local only"] = {
+        "seed": config.seed,
+        "all": None,
+        "sites": {site: evaluation["sites"][site] for site, evaluation in alone.items() if site in evaluation["sites"]},
+        "all_by_site": {site: evaluation["all"] for site, evaluation in alone.items()},
+    }
+    if isinstance(config.task, sections.TextClassification):
+        arms["tf-idf"] = {"seed": config.seed, **_linear_baseline(assembly, config.task)}
+    return _SeedResult(headline, assembly.task.higher_is_better, arms)
+
+
+def _play_arm(
+    assembly: Assembly, federation: Federation, folder: RunFolder, name: str, observe: Observer
+) -> Sequence[Record]:
+    """Play an arm in a folder of its own, from where it was left; return its records."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    digest = run_digest(assembly)
+    state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
+    rounds = federation.plan.rounds
+    observe(
+        RunStarted(
+            name=name,
+            participants=federation.engine.population(),
+            rounds=rounds,
+            first_round=state.round + 1,
+            headline=assembly.task.headline,
+            higher_is_better=assembly.task.higher_is_better,
+            parameters_sent=assembly.counts.sent,
+            device=str(assembly.workspace.device),
+        )
+    )
+    run_rounds(
+        federation,
+        state,
+        folder,
+        config_digest=digest,
+        keep_checkpoints=1,
+        observe=observe,
+        learning_rate=lambda progress: learning_rate_at(assembly.settings, progress),
+    )
+    return folder.records()
+
+
+def _arm_run(seed: int, headline: str, records: Sequence[Record]) -> Mapping[str, Any]:
+    """Return one arm's figures for one seed, from its records."""
+    evaluated = [record for record in records if record.get("evaluation")]
+    played = [record for record in records if record["round"] > 0]
+    return {
+        "seed": seed,
+        "all": evaluated[-1]["evaluation"]["all"],
+        "sites": evaluated[-1]["evaluation"]["sites"],
+        "curve": [[record["round"], record["evaluation"]["all"][headline]] for record in evaluated],
+        "seconds": round(sum(record["seconds"]["train"] for record in played), 3),
+        "bytes": sum(record["bytes"]["up"] + record["bytes"]["down"] for record in played),
+    }
+
+
+def _linear_baseline(assembly: Assembly, task: sections.TextClassification) -> Mapping[str, Any]:
+    """Return the figures of TF-IDF with a linear classifier, trained on the pooled rows."""
+    from foedus.tasks.linear_baseline import classify_linearly
+
+    assert assembly.data.labels is not None
+    by_site = classify_linearly(
+        assembly.data.sites, task.text, task.label, assembly.data.labels, assembly.config.evaluation.split
+    )
+    score: Callable[..., Mapping[str, float]] = assembly.task.score
+    union = {name: sum(sums[name] for sums in by_site.values()) for name in next(iter(by_site.values()))}
+    return {"all": score(union), "sites": {site: score(sums) for site, sums in by_site.items()}}
+
+
+def _write(config: sections.RunConfig, runs: Sequence[tuple[int, _SeedResult]], folder: RunFolder) -> Comparison:
+    from foedus.reporting.report import write_comparison_report
+
+    first = runs[0][1]
+    table = {
+        "name": config.name,
+        "headline": first.headline,
+        "higher_is_better": first.higher_is_better,
+        "seeds": [seed for seed, _ in runs],
+        "arms": [{"name": arm, "runs": [result.arms[arm] for _, result in runs]} for arm in first.arms],
+    }
+    folder.write(folder.path / COMPARISON, json.dumps(table, indent=2))
+    report = write_comparison_report(folder.path)
+    return Comparison(folder.path, report, table)

@@ -1,0 +1,32 @@
+"""Using the model that a run left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foedus.core.errors import RunFolderError
+from foedus.federation.run_folder import RunFolder
+
+
+def predict(
+    folder: Path | str, texts: Sequence[str], *, top_k: int = 1, max_new_tokens: int = 40
+) -> Sequence[Mapping[str, Any]]:
+    """Return, for each text, what a run's model makes of it: classes with probabilities, or text.
+
+    folder: a run folder.
+    Raises: RunFolderError if the run has no model yet; ModelError if it cannot be loaded.
+    """
+    from foedus.models.export import load_for_prediction
+    from foedus.tasks.prediction import predict as predict_texts
+
+    run = RunFolder(Path(folder))
+    if not run.model.is_dir() or not run.summary.is_file():
+        raise RunFolderError(
+            f"{run.path} holds no finished run; start one with foedus run CONFIG, or go on with foedus run --resume {run.path}"
+        )
+    summary = json.loads(run.summary.read_text())
+    model, tokenizer = load_for_prediction(run.model)
+    return predict_texts(summary["task"], model, tokenizer, texts, top_k=top_k, max_new_tokens=max_new_tokens)

@@ -1,0 +1,149 @@
+"""Playing one run from its configuration to a model folder and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foedus.api.summary import run_summary
+from foedus.config.assemble import Assembly, assemble
+from foedus.config.dump import dump_config
+from foedus.config.loading import load_config
+from foedus.config.problems import refuse_problems
+from foedus.config.sections import RunConfig
+from foedus.core import trees
+from foedus.core.errors import RunFolderError
+from foedus.federation.events import Observer, RunEnded, RunStarted, ignore
+from foedus.federation.loop import run_rounds, start_or_resume
+from foedus.federation.protocols import Algorithm
+from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
+from foedus.training.settings import learning_rate_at
+
+ConfigLike = RunConfig | Path | str | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind.
+
+    folder: the run folder. model: an ordinary Hugging Face folder in it. report: one HTML file.
+    summary: what summary.json holds. rounds: one record a round, as in rounds.jsonl.
+    """
+
+    folder: Path
+    model: Path
+    report: Path
+    summary: Mapping[str, Any]
+    rounds: Sequence[Record]
+
+
+def run(
+    config: ConfigLike,
+    *,
+    overrides: Sequence[str] = (),
+    overwrite: bool = False,
+    algorithm: Algorithm | None = None,
+    observe: Observer = ignore,
+    debug: bool = False,
+) -> RunResult:
+    """Train what a configuration describes and return where the model and the report are.
+
+    config: a YAML file, its content as a mapping, or what load_config returned.
+    overrides: settings such as "local.learning_rate=1e-3", for a file or a mapping.
+    overwrite: replace a run of the same name.
+    algorithm: a strategy of your own, in place of the configured one.
+    observe: is told of every event, as in foedus.federation.events.
+    debug: raise a participant's error instead of leaving the participant out.
+    Raises: ConfigError, DataError, ModelError, MissingExtra before training; RunFolderError if the folder is
+        taken; RoundError if rounds do not stand.
+    """
+    resolved = as_config(config, overrides)
+    refuse_problems(resolved)
+    folder = RunFolder(resolved.run_folder)
+    with opened(folder):
+        refuse_or_clear(folder, overwrite)
+        folder.write(folder.config, dump_config(resolved))
+        return _play(resolved, folder, algorithm, observe, debug)
+
+
+def resume(
+    folder: Path | str, *, algorithm: Algorithm | None = None, observe: Observer = ignore, debug: bool = False
+) -> RunResult:
+    """Go on with an interrupted run from its last whole round; it ends as if it had never stopped.
+
+    Raises: RunFolderError if there is no such run, or its configuration or data have changed.
+    """
+    place = RunFolder(Path(folder))
+    if not place.config.is_file():
+        raise RunFolderError(f"{place.path} holds no run (there is no {place.config.name}); start one with foedus run CONFIG")
+    with opened(place):
+        return _play(load_config(place.config), place, algorithm, observe, debug)
+
+
+def as_config(config: ConfigLike, overrides: Sequence[str]) -> RunConfig:
+    """Return the resolved configuration."""
+    return config if isinstance(config, RunConfig) else load_config(config, overrides)
+
+
+def _play(
+    config: RunConfig, folder: RunFolder, algorithm: Algorithm | None, observe: Observer, debug: bool
+) -> RunResult:
+    from foedus.models.export import save_model
+    from foedus.reporting.model_card import write_model_card
+    from foedus.reporting.report import write_report
+
+    began = time.perf_counter()
+    assembly = assemble(config)
+    federation = assembly.federation(algorithm, reraise=debug)
+    digest = run_digest(assembly)
+    state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
+    start_seconds = time.perf_counter() - began
+    observe(
+        RunStarted(
+            name=config.name,
+            participants=federation.engine.population(),
+            rounds=config.rounds.count,
+            first_round=state.round + 1,
+            headline=assembly.task.headline,
+            higher_is_better=assembly.task.higher_is_better,
+            parameters_sent=assembly.counts.sent,
+            device=str(assembly.workspace.device),
+        )
+    )
+    state = run_rounds(
+        federation,
+        state,
+        folder,
+        config_digest=digest,
+        keep_checkpoints=config.output.checkpoints,
+        observe=observe,
+        learning_rate=lambda progress: learning_rate_at(assembly.settings, progress),
+    )
+    assembly.workspace.load(state.params)
+    save_model(
+        assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter
+    )
+    records = folder.records()
+    summary = run_summary(assembly, records, folder, start_seconds)
+    folder.write(folder.summary, json.dumps(summary, indent=2))
+    write_model_card(folder.path)
+    report = write_report(folder.path)
+    observe(RunEnded(folder.path, folder.model, report, summary))
+    return RunResult(folder.path, folder.model, report, summary, records)
+
+
+def run_digest(assembly: Assembly) -> str:
+    """Return what a checkpoint must agree with: the configuration, the rows of each split, the parameters.
+
+    Where the run writes, and who watches it, may change between an interruption and its resumption.
+    """
+    rows = {name: {split: len(kept) for split, kept in splits.items()} for name, splits in assembly.examples.items()}
+    shapes = {name: list(tensor.shape) for name, tensor in assembly.initial.items()}
+    described = assembly.config.model_dump(mode="json", exclude={"output", "name", "device"})
+    text = json.dumps([described, rows, shapes, trees.count(assembly.initial)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,93 @@
+"""The figures that summary.json holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foedus.config import sections
+from foedus.config.assemble import Assembly
+from foedus.config.sites import columns_of
+from foedus.federation.run_folder import Record, RunFolder
+
+LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safetensors")
+
+
+def run_summary(
+    assembly: Assembly, records: Sequence[Record], folder: RunFolder, start_seconds: float
+) -> Mapping[str, Any]:
+    """Return the summary of a finished run.
+
+    start_seconds: from the call to the first round, in the process that finished the run.
+    """
+    config = assembly.config
+    played = [record for record in records if record["round"] > 0]
+    seconds = {phase: sum(r["seconds"][phase] for r in played) for phase in ("train", "evaluate")}
+    evaluations = {r["round"]: r["evaluation"] for r in records if r.get("evaluation")}
+    summary: dict[str, Any] = {
+        "name": config.name,
+        "foedus": version("foedus"),
+        "finished": len(played) == config.rounds.count,
+        "rounds": len(played),
+        "task": config.task.kind,
+        "headline": assembly.task.headline,
+        "higher_is_better": assembly.task.higher_is_better,
+        "initial": evaluations.get(0),
+        "final": evaluations.get(max(evaluations, default=0)),
+        "parameters": {
+            "total": assembly.counts.total,
+            "trained": assembly.counts.trained,
+            "sent": assembly.counts.sent,
+        },
+        "bytes": {way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
+        "seconds": {
+            **{phase: round(value, 3) for phase, value in seconds.items()},
+            "start": round(start_seconds, 3),
+            "total": round(start_seconds + sum(seconds.values()), 3),
+        },
+        "participants": len(assembly.data.sites),
+        "strategy": config.strategy.kind,
+        "model": assembly.loaded.source,
+        "base_model": assembly.loaded.base_reference,
+        "tuning": config.model.tuning.kind,
+        "labels": list(assembly.data.labels) if assembly.data.labels else None,
+        "versions": {name: version(name) for name in LIBRARIES},
+        "seed": config.seed,
+        "device": str(assembly.workspace.device),
+        "threads": torch.get_num_threads(),
+        "model_digest": f"sha256:{digest_of_weights(folder.model)}",
+        "license": assembly.loaded.licence,
+        "data_note": assembly.data.note,
+        "notes": list(assembly.loaded.notes),
+    }
+    if config.evaluation.per_site:
+        summary["sites"] = {name: row for name, row in site_rows(assembly).items()}
+    return summary
+
+
+def site_rows(assembly: Assembly) -> Mapping[str, Mapping[str, Any]]:
+    """Return, for each site, the rows of its splits and its training rows by label."""
+    label = columns_of(assembly.config.task).label
+    rows: dict[str, Mapping[str, Any]] = {}
+    for site in assembly.data.sites:
+        counts: dict[str, Any] = {"train": site.rows("train"), "validation": site.rows("validation"), "test": site.rows("test")}
+        if label and isinstance(assembly.config.task, sections.TextClassification) and "train" in site.splits:
+            counts["labels"] = dict(sorted(Counter(site.splits["train"][label].to_pylist()).items()))
+        rows[site.name] = counts
+    return rows
+
+
+def digest_of_weights(folder: Path) -> str:
+    """Return the SHA-256 over the names and bytes of a model folder's weight files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""From a configuration to a federation that is ready to play: data read, model loaded, everything encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from foedus.config import sections
+from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler
+from foedus.config.model import build_source, tune
+from foedus.config.sites import Data, read_data
+from foedus.config.task import build_task
+from foedus.core import trees
+from foedus.core.seeds import SeedKey
+from foedus.core.trees import ParamTree
+from foedus.engines.in_process import InProcessEngine
+from foedus.federation.messages import ParticipantId
+from foedus.federation.protocols import Algorithm, ServerState
+from foedus.federation.round import Federation
+from foedus.federation.sampling import Only, Sampler
+from foedus.models.loading import LoadedModel, load_model, load_tokenizer
+from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.training.settings import LocalSettings
+from foedus.training.site_task import SiteTask
+from foedus.training.task import Example, Task
+from foedus.training.workspace import Workspace
+
+POOLED = "pooled"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a run, and every baseline beside it, is made of.
+
+    examples: by participant and split, encoded once.
+    initial: the parameters that every arm starts from.
+    """
+
+    config: sections.RunConfig
+    data: Data
+    task: Task
+    loaded: LoadedModel
+    counts: ParameterCounts
+    workspace: Workspace
+    settings: LocalSettings
+    examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]]
+    initial: ParamTree
+    key: SeedKey
+
+    def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
+        """Return the run itself; `algorithm` takes the place of the configured strategy."""
+        algorithm = algorithm or build_algorithm(self.config)
+        return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
+
+    def alone(self, site: ParticipantId) -> Federation:
+        """Return plain training of one site on its own rows, measured on every site's."""
+        return self._baseline({site: self.examples[site]["train"]} if "train" in self.examples[site] else {})
+
+    def pooled(self) -> Federation:
+        """Return plain training on the rows of all sites together, measured on every site's."""
+        rows = [example for splits in self.examples.values() for example in splits.get("train", ())]
+        return self._baseline({POOLED: rows})
+
+    def _baseline(self, training: Mapping[ParticipantId, Sequence[Example]]) -> Federation:
+        """Return training of the given rows alone; sites keep what they are measured on."""
+        held_out: dict[ParticipantId, dict[str, Sequence[Example]]] = {
+            site: {split: rows for split, rows in splits.items() if split != "train"}
+            for site, splits in self.examples.items()
+        }
+        for name, rows in training.items():
+            held_out.setdefault(name, {})["train"] = rows
+        from foedus.strategies.fedavg import fedavg
+
+        settings = replace(self.settings, keep_optimizer=True)
+        federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
+        return replace(federation, plan=replace(federation.plan, min_reports=1))
+
+    def _federation(
+        self,
+        algorithm: Algorithm,
+        examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]],
+        sampler: Sampler,
+        *,
+        settings: LocalSettings | None = None,
+        reraise: bool = False,
+    ) -> Federation:
+        tasks = {
+            name: SiteTask(
+                self.task, self.workspace, settings or self.settings, splits, self.key.child("participant", name)
+            )
+            for name, splits in examples.items()
+        }
+        return Federation(
+            algorithm=algorithm,
+            engine=InProcessEngine(algorithm.local, tasks, device=self.workspace.device, reraise=reraise),
+            sampler=sampler,
+            plan=build_plan(self.config),
+            seed=self.key,
+            score=self.task.score,
+        )
+
+    def initial_state(self, federation: Federation) -> ServerState:
+        """Return the state before the first round."""
+        return ServerState(0, self.initial, federation.algorithm.init(self.initial))
+
+
+def assemble(config: sections.RunConfig) -> Assembly:
+    """Read the data, load the model and encode every participant's rows.
+
+    Raises: DataError, ModelError, ConfigError or MissingExtra with what is wrong and what to do.
+    """
+    key = SeedKey.from_seed(config.seed)
+    data = read_data(config, key)
+    source = build_source(config)
+    tokenizer = load_tokenizer(source)
+    task = build_task(config.task, tokenizer, data.labels)
+    loaded = load_model(source, tokenizer, task.auto_class, key.child("model"), data.labels or ())
+    model = tune(loaded, config, task, key.child("tuning"))
+    loaded = replace(loaded, model=model)
+    device = choose_device(config.device)
+    settings = build_local_settings(config)
+    workspace = Workspace(model, travelling(model), settings, device)
+    examples = {site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites}
+    return Assembly(
+        config=config,
+        data=data,
+        task=task,
+        loaded=loaded,
+        counts=count_parameters(model),
+        workspace=workspace,
+        settings=settings,
+        examples=examples,
+        initial=trees.clone(workspace.parameters),
+        key=key,
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name; auto is the accelerator that PyTorch finds, or the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.accelerator.is_available():
+        found = torch.accelerator.current_accelerator()
+        if found is not None:
+            return found
+    return torch.device("cpu")
