@@ -1,0 +1,91 @@
+"""The result of a run in plain words and in a few large figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from foedus.reporting.page import KeyFigure
+from foedus.reporting.phrasing import byte_size, counted, duration, metric_name, metric_value
+from foedus.reporting.records import Evaluation, Run
+from foedus.reporting.sites import worst_site
+
+
+def verdict(run: Run) -> str:
+    """Return what came out, in one or two sentences."""
+    summary = run.summary
+    who = f"{counted(len(run.participants), 'site')} trained a model together"
+    name = metric_name(summary.headline)
+    value = headline(run, summary.final)
+    if value is None:
+        return f"{who}; it was not evaluated, so how good it is remains open."
+    if not math.isfinite(value):
+        return f"{who}, but its {name} is {metric_value(value)}: training diverged. A smaller learning rate may help."
+    sentence = f"{who}: {name} {metric_value(value)} on all sites' {run.split} rows"
+    before = headline(run, summary.initial)
+    if before is not None and math.isfinite(before):
+        sentence += _course(before, value, summary.higher_is_better)
+    if worst := worst_site(run, summary.final):
+        sentence += f"; the worst site, {worst[0]}, has {metric_value(worst[1])}"
+    return sentence + "."
+
+
+def _course(before: float, after: float, higher_is_better: bool) -> str:
+    if metric_value(before) == metric_value(after):
+        return ", the same as before training"
+    direction = "up" if after > before else "down"
+    worse = "" if (after > before) == higher_is_better else ", which is worse"
+    return f", {direction} from {metric_value(before)} before training{worse}"
+
+
+def headline(run: Run, evaluation: Evaluation | None) -> float | None:
+    """Return the headline metric over all sites, or None if it was not measured."""
+    return ((evaluation and evaluation.all) or {}).get(run.summary.headline)
+
+
+def key_figures(run: Run) -> Sequence[KeyFigure]:
+    """Return the figures that stand at the top of the report."""
+    summary = run.summary
+    name = metric_name(summary.headline)
+    figures = []
+    if (value := headline(run, summary.final)) is not None:
+        before = headline(run, summary.initial)
+        remark = f"{metric_value(before)} before training" if before is not None else f"on all sites' {run.split} rows"
+        figures.append(KeyFigure(f"{name}, all sites", metric_value(value), remark))
+    if worst := worst_site(run, summary.final):
+        figures.append(KeyFigure(f"{name}, worst site", metric_value(worst[1]), worst[0]))
+    figures.append(_rounds(run))
+    sites = len(run.participants)
+    if sites and summary.bytes.get("up"):
+        sent = summary.bytes["up"] / sites
+        a_round = f"{byte_size(sent / summary.rounds)} a round" if summary.rounds else ""
+        figures.append(KeyFigure("sent by a site", byte_size(sent), a_round))
+    if total := summary.seconds.get("total"):
+        parts = [
+            (summary.seconds.get(part), word) for part, word in (("train", "training"), ("evaluate", "evaluation"))
+        ]
+        remark = ", ".join(f"{word} {duration(seconds)}" for seconds, word in parts if seconds)
+        figures.append(KeyFigure("time", duration(total), remark))
+    of = summary.parameters
+    share = f"{of.sent / of.total:.2g}" if not of.total else f"{100 * of.sent / of.total:.3g} % of {of.total:,}"
+    figures.append(KeyFigure("parameters sent", f"{of.sent:,}", share))
+    return figures
+
+
+def _rounds(run: Run) -> KeyFigure:
+    played = [record for record in run.rounds if record.round > 0]
+    fallen = sum(not record.stood for record in played)
+    remark = counted(len(run.participants), "site")
+    if fallen:
+        remark += f"; {fallen} did not stand"
+    if not run.summary.finished:
+        remark += "; not finished"
+    return KeyFigure(
+        "rounds", f"{len(played):,} of {_planned(run):,}" if not run.summary.finished else f"{len(played):,}", remark
+    )
+
+
+def _planned(run: Run) -> int:
+    section = run.config.get("rounds")
+    count = section.get("count") if isinstance(section, dict) else None
+    return count if isinstance(count, int) else run.summary.rounds
