@@ -1,0 +1,6 @@
+"""No test reaches for the network: set before anything imports the hub's client."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
