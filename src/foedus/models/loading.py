@@ -25,8 +25,8 @@ class LoadedModel:
 
     model: of the class that the task asked for.
     source: the checkpoint's path as it was given, or the architecture's name.
-    base_reference: what from_pretrained takes to load the same base weights again; None if nothing
-        does, as for a model from scratch or from a GGUF file.
+    base_reference: what from_pretrained takes to load the same base weights again, at base_revision if
+        that is given; None if nothing does, as for a model from scratch or from a GGUF file.
     licence: of the base weights, as their card says, in the hub's spelling.
     new_parameters: names of parameters that the checkpoint does not hold and that start at random
         values: the task's new head, or everything of a model from scratch.
@@ -40,6 +40,7 @@ class LoadedModel:
     licence: str | None
     new_parameters: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    base_revision: str | None = None
 
 
 def load_tokenizer(source: ModelSource) -> Tokenizer:
@@ -129,6 +130,7 @@ def _load_checkpoint(
         licence=location.licence,
         new_parameters=new,
         notes=notes,
+        base_revision=location.revision,
     )
 
 
@@ -170,8 +172,8 @@ def _find_auto(auto_class: str, config: Any) -> Any:
     if type(config) not in auto._model_mapping:
         raise ModelError(
             f"a {config.model_type} model cannot be used for this task: transformers has no {head} head for it. "
-            "Encoders such as bert suit text_classification and masked_lm; gpt2 and llama text_classification and causal_lm; "
-            "t5 and bart sequence_to_sequence"
+            "Encoders such as bert suit text_classification and masked_lm; gpt2 and llama suit text_classification "
+            "and causal_lm; t5 and bart suit sequence_to_sequence"
         )
     reads_both_directions = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     if head == "CausalLM" and reads_both_directions and getattr(config, "is_decoder", True) is False:
