@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foedus.reporting.frame import (
+    CHARACTER_WIDTH,
     LABEL_HEIGHT,
     Caption,
     KeyEntry,
@@ -78,11 +79,11 @@ def line_chart(
     """Return lines over rounds, each labelled at its end; later ones lie above earlier ones."""
     named: list[Line | Band] = [*lines, *bands]
     longest = max((len(entry.name) for entry in named), default=0)
-    margin = min(24 + 6.6 * longest, size.width * (0.3 if size.is_narrow else 0.24))
+    margin = min(24 + CHARACTER_WIDTH * longest, size.width * (0.33 if size.is_narrow else 0.26))
     rounds = [point[0] for entry in named for point in entry.points] or [0.0]
     values = [value for entry in named for point in entry.points for value in point[1:]]
     y_axis = value_axis(values)
-    left = 16 + 6.6 * max(len(text) for text in y_axis.labels)
+    left = 16 + CHARACTER_WIDTH * max(len(text) for text in y_axis.labels)
     plot = Plot(left=left, right=size.width - margin, top=34, bottom=size.height - 44)
     x_axis = round_axis(int(min(rounds)), int(max(rounds)), ticks=5 if size.is_narrow else 10)
     across, up = x_axis.scale(plot.left, plot.right), y_axis.scale(plot.bottom, plot.top)
@@ -156,7 +157,7 @@ def column_chart(
     y_axis = value_axis([0.0, *totals], from_zero=True, ticks=4)
     entries = [KeyEntry("column", stack.style, stack.name) for stack in stacks]
     key_markup, key_height = key_row(entries, size.width) if len(stacks) > 1 else ("", 0.0)
-    left = 16 + 6.6 * max(len(text) for text in y_axis.labels)
+    left = 16 + CHARACTER_WIDTH * max(len(text) for text in y_axis.labels)
     plot = Plot(left=left, right=size.width - 12, top=key_height + 34, bottom=size.height - 44)
     up = y_axis.scale(plot.bottom, plot.top)
     pitch = (plot.right - plot.left) / max(1, len(kept))

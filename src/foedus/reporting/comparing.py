@@ -106,6 +106,10 @@ def comparison_verdict(comparison: Comparison) -> str:
             f"A site alone gets {metric_value(local.union.mean)} on average and {metric_value(local.best_alone.mean)} "
             f"at best, so training together {'pays' if better else 'does not pay here'}."
         )
+    if found := gains(comparison):
+        sentences.append(
+            f"On its own rows, {_winners(comparison)} of {counted(len(found), 'site')} gain by taking part."
+        )
     if (linear := arms.get(LINEAR)) and linear.union:
         worse = _is_better(linear.union.mean, federated.union.mean, comparison.higher_is_better)
         remark = ", which is better: consider it first" if worse else ""
@@ -175,16 +179,15 @@ def _arms_figure(comparison: Comparison) -> Figure | None:
     if not any(row.marks for row in rows):
         return None
     name = metric_name(comparison.headline)
-    table = arms_table(comparison)
     best = "Higher is better." if comparison.higher_is_better else "Lower is better."
     caption = Caption(
         "compare-arms",
         "Ways of training",
-        f"{name} of {counted(len(rows), 'way')} of training. {best} The table holds the values.",
+        f"{name} of {counted(len(rows), 'way')} of training. {best} The table above holds the values.",
     )
     svg = at_both_sizes(lambda size: mark_rows(caption, rows, x_label=name, size=size))
     note = f"{best} Whiskers are one standard deviation over seeds. {SITE_NOTE}"
-    return Figure(caption, svg, table, note)
+    return Figure(caption, svg, None, note)
 
 
 def _curve_figure(comparison: Comparison) -> Figure | None:
@@ -227,6 +230,10 @@ def gains(comparison: Comparison) -> Sequence[tuple[str, float, float]]:
     return sorted(found, key=lambda entry: sign * (entry[2] - entry[1]))
 
 
+def _winners(comparison: Comparison) -> int:
+    return sum(_is_better(together, alone, comparison.higher_is_better) for _, alone, together in gains(comparison))
+
+
 def _own_means(arm: Arm | None, metric: str) -> dict[str, float]:
     values: dict[str, list[float]] = {}
     for run in arm.runs if arm else ():
@@ -241,8 +248,6 @@ def _gain_figure(comparison: Comparison) -> Figure | None:
     if not found:
         return None
     name = metric_name(comparison.headline)
-    sign = 1 if comparison.higher_is_better else -1
-    winners = sum(sign * (together - alone) > 0 for _, alone, together in found)
     title = "What each site gains by taking part"
     caption = Caption(
         "compare-gains", title, f"{name} on each site's own rows, of its own model and of the model trained together."
@@ -254,7 +259,7 @@ def _gain_figure(comparison: Comparison) -> Figure | None:
     svg = at_both_sizes(lambda size: mark_rows(caption, rows, x_label=name, size=size))
     cells = [[site, metric_value(alone), metric_value(both), signed(both - alone)] for site, alone, both in found]
     table = Table(f"{title}, least first", ["site", "own model", "trained together", "difference"], cells)
-    note = f"On its own rows, {winners} of {counted(len(found), 'site')} gain by taking part."
+    note = f"{_winners(comparison)} of {counted(len(found), 'site')} gain."
     if len(found) > MOST_SITES:
         note += f" The {MOST_SITES} that gain least are drawn; the table holds all."
     return Figure(caption, svg, table, note)

@@ -102,7 +102,7 @@ def _figure(
         return None
     lines, bands, table = _site_lines(sites, title, run.summary.higher_is_better and metric == run.summary.headline)
     if whole:
-        lines = [*lines, Line("all sites together", whole, "all")]
+        lines = [*lines, Line("all sites", whole, "all")]
         table = _with_overall(table, whole, title)
     caption = Caption(f"curve-{key}", title, _description(title, whole, len(_names(sites))))
 
@@ -145,7 +145,7 @@ def _site_lines(
         return lines, [], _rounds_table(title, {name: dict(points) for name, points in by_name.items()})
     spreads = {number: _quartiles(list(told.values())) for number, told in sites}
     bands = [
-        Band("lowest to highest", [(number, of[0], of[4]) for number, of in spreads.items()], "outer"),
+        Band("full range", [(number, of[0], of[4]) for number, of in spreads.items()], "outer"),
         Band("middle half", [(number, of[1], of[3]) for number, of in spreads.items()], "inner"),
     ]
     ranked = sorted(names, key=lambda name: _rank(by_name[name][-1][1], higher_is_better))

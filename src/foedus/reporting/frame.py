@@ -10,7 +10,7 @@ from typing import Literal
 from foedus.reporting.phrasing import shortened
 from foedus.reporting.svg import Axis, element, words
 
-CHARACTER_WIDTH = 6.6  # of the 12-unit text in charts, on average and rather too much
+CHARACTER_WIDTH = 6.9  # of the 12-unit text in charts, on average and rather too much
 LABEL_HEIGHT = 15.0
 
 Symbol = Literal["dot", "ring", "square", "diamond", "line", "column"]
@@ -32,7 +32,7 @@ class Size:
 
 WIDE = Size("wide", 800, 340)
 NARROW = Size("narrow", 340, 300)
-SMALL = Size("small", 380, 230)  # stands beside another on a wide screen, and alone on a phone
+SMALL = Size("small", 350, 225)  # stands beside another on a wide screen, and alone on a phone
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foedus.reporting.frame import Caption
+from foedus.reporting.phrasing import printable
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the same values as a table. svg: markup. note: a sentence below it."""
+    """A chart with the same values as a table. svg: markup. note: a sentence below it.
+
+    table: None if one beside the chart holds them. half: it leaves room for another one beside it.
+    narrow_note: a sentence that only a phone's version of the chart needs.
+    """
 
     caption: Caption
     svg: str
-    table: Table
+    table: Table | None
     note: str = ""
+    narrow_note: str = ""
     half: bool = False
 
 
@@ -51,9 +57,16 @@ def render(template: str, **content: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_without_controls,
     )
     environment.filters["markup"] = Markup  # for what svg.py built, which escapes what it is given
     return environment.get_template(template).render(**content)
+
+
+def _without_controls(value: object) -> object:
+    if type(value) is not str:  # markup is clean already
+        return value
+    return "\n".join(printable(line) for line in value.split("\n"))
 
 
 def write_whole(path: Path, text: str) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from foedus.reporting.frame import (
+    CHARACTER_WIDTH,
     Caption,
     KeyEntry,
     Plot,
@@ -23,6 +24,8 @@ from foedus.reporting.frame import (
 from foedus.reporting.phrasing import metric_value
 from foedus.reporting.svg import Axis, Scale, element, round_axis, value_axis, words
 
+MOST_NAMED_COLUMNS = 16  # of a matrix; more are numbered
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -37,7 +40,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class MarkRow:
-    """A named row of marks; the first two are joined if `joined`."""
+    """A named row of marks: two joined by a line, with the second value as text, or several below one another."""
 
     name: str
     marks: Sequence[Mark]
@@ -59,10 +62,16 @@ def mark_rows(
     meanings = {mark.meaning: KeyEntry(mark.symbol, mark.style, mark.meaning) for row in rows for mark in row.marks}
     entries = [*meanings.values()] + ([KeyEntry("line", "reference", reference[0])] if reference else [])
     key_markup, key_height = key_row(entries, size.width)
-    pitch = 40.0 if size.is_narrow else 28.0
+    stacked = max((len(row.marks) for row in rows if not row.joined), default=1)
+    pitch = (32.0 if size.is_narrow else 20.0) + 8 * stacked
     longest = max(len(row.name) for row in rows)
-    left = 12.0 if size.is_narrow else min(28 + 6.6 * longest, 0.32 * size.width)
-    plot = Plot(left=left, right=size.width - 62, top=key_height + 8, bottom=key_height + 16 + pitch * len(rows))
+    left = 12.0 if size.is_narrow else min(28 + CHARACTER_WIDTH * longest, 0.32 * size.width)
+    plot = Plot(
+        left=left,
+        right=size.width - (62 if rows[0].joined else 16),
+        top=key_height + 8,
+        bottom=key_height + 16 + pitch * len(rows),
+    )
     values = [
         edge
         for row in rows
@@ -96,16 +105,16 @@ def _row(row: MarkRow, plot: Plot, across: Scale, y: float, size: Size) -> str:
     parts = [name, element("line", x1=plot.left, x2=plot.right, y1=y, y2=y, class_="rail")]
     if row.joined and len(finite) > 1:
         parts.append(element("line", x1=across(finite[0].value), x2=across(finite[1].value), y1=y, y2=y, class_="join"))
-    for mark in finite:
+    for place, mark in enumerate(finite):
+        at = y if row.joined else y + 9 * (place - (len(finite) - 1) / 2)
         told = f"{row.name}, {mark.meaning}: {metric_value(mark.value)}"
         if mark.deviation > 0:
             told += f" ± {metric_value(mark.deviation)}"
             low, high = across(mark.value - mark.deviation), across(mark.value + mark.deviation)
-            parts.append(element("line", x1=low, x2=high, y1=y, y2=y, class_=f"whisker {mark.style}"))
-        parts.append(symbol(mark.symbol, across(mark.value), y, mark.style, title=told))
-    last = row.marks[-1 if row.joined else 0] if row.marks else None
-    if last:
-        parts.append(label(metric_value(last.value), plot.right + 10, y + 4, style="value"))
+            parts.append(element("line", x1=low, x2=high, y1=at, y2=at, class_=f"whisker {mark.style}"))
+        parts.append(symbol(mark.symbol, across(mark.value), at, mark.style, title=told))
+    if row.joined:
+        parts.append(label(metric_value(row.marks[-1].value), plot.right + 14, y + 4, style="value"))
     return element("g", *parts, class_="series")
 
 
@@ -117,9 +126,9 @@ def ranked_dots(
     size: Size,
     reference: tuple[str, float] | None = None,
 ) -> str:
-    """Return one dot a site in the order given, worst first; the first three and the last are named."""
+    """Return one dot a site in the order given, worst first; the first and the last are named."""
     axis = value_axis([value for _, value in ranked] + ([reference[1]] if reference else []))
-    left = 16 + 6.6 * max(len(text) for text in axis.labels)
+    left = 16 + CHARACTER_WIDTH * max(len(text) for text in axis.labels)
     plot = Plot(left=left, right=size.width - 16, top=34, bottom=size.height - 44)
     x_axis = round_axis(1, len(ranked), ticks=5 if size.is_narrow else 10)
     across, up = x_axis.scale(plot.left + 8, plot.right - 8), axis.scale(plot.bottom, plot.top)
@@ -127,14 +136,12 @@ def ranked_dots(
         symbol("dot", across(place), up(value), "s0", title=f"{name}: {metric_value(value)}", radius=3.6)
         for place, (name, value) in enumerate(ranked, start=1)
     ]
+    ends = ((1, "start", *ranked[0]), (len(ranked), "end", *ranked[-1]))
     named = [
-        label(fitting(name, size.width * 0.4), across(place) + 9, up(value) + 4, style="name halo", title=name)
-        for place, (name, value) in list(enumerate(ranked, start=1))[:1]
+        _raised(fitting(name, size.width * 0.4), across(place), up(value), anchor, name)
+        for place, anchor, name, value in ends
+        if math.isfinite(value)
     ]
-    if len(ranked) > 1:
-        name, value = ranked[-1]
-        shown = fitting(name, size.width * 0.4)
-        named.append(label(shown, across(len(ranked)) - 9, up(value) + 4, "end", style="name halo", title=name))
     line = ""
     if reference and math.isfinite(reference[1]):
         y = up(reference[1])
@@ -151,6 +158,12 @@ def ranked_dots(
     )
 
 
+def _raised(text: str, x: float, y: float, anchor: str, title: str) -> str:
+    """Return a name well above its dot, clear of the dots beside it."""
+    lead = element("line", x1=x, x2=x, y1=y - 6, y2=y - 16, class_="lead s0")
+    return lead + label(text, x, y - 20, anchor, style="name halo", title=title)
+
+
 def share_matrix(
     caption: Caption,
     row_names: Sequence[str],
@@ -161,26 +174,30 @@ def share_matrix(
 ) -> str:
     """Return a table of squares, darker for a larger share. shares: rows of columns, each in [0, 1].
 
-    Columns are named by numbers, which the caller explains; the height follows from the rows.
+    Columns are named where there is room, and else numbered; the height follows from the rows.
     """
-    left = min(16 + 6.6 * max(map(len, row_names)), size.width * 0.46)
-    cell = min(34.0, (size.width - left - 6) / max(1, len(column_names)))
+    left = min(16 + CHARACTER_WIDTH * max(map(len, row_names)), size.width * 0.46)
+    named = not size.is_narrow and len(column_names) <= MOST_NAMED_COLUMNS
+    longest = max(len(name) for name in column_names)
+    top = 24.0 + (min(longest, 26) * 4.8 if named else 0)
+    room = min(longest, 26) * 4.8 if named else 6.0
+    cell = min(34.0, (size.width - left - room) / max(1, len(column_names)))
     pitch = min(cell, 20.0)
-    top = 24.0
     parts = [
-        label(name, left + (index + 0.5) * cell, top - 8, "middle")
-        for index, name in enumerate(column_names)
-        if cell >= 18 or index % math.ceil(18 / cell) == 0
+        _column_name(name, number, left + (number - 0.5) * cell, top - 8, named)
+        for number, name in enumerate(column_names, start=1)
+        if cell >= 18 or (number - 1) % math.ceil(18 / cell) == 0
     ]
     most = max((share for row in shares for share in row), default=0) or 1.0
     for index, (name, row) in enumerate(zip(row_names, shares, strict=True)):
         y = top + index * pitch
-        shown = fitting(name, left - 10)
+        length = int((left - 10) / CHARACTER_WIDTH)
+        shown = name if len(name) <= length else f"{name[: length - 1]}…"
         parts.append(label(shown, left - 8, y + pitch / 2 + 4, "end", style="name", title=name))
         parts += [
             element(
                 "rect",
-                element("title", words(f"{name}, site {column_names[place]}: {share:.0%}")),
+                element("title", words(f"{name}, {column_names[place]}: {share:.0%}")),
                 x=left + place * cell,
                 y=y,
                 width=cell - 1,
@@ -192,3 +209,10 @@ def share_matrix(
             for place, share in enumerate(row)
         ]
     return picture(caption, Size(size.name, size.width, top + pitch * len(row_names) + 6), *parts)
+
+
+def _column_name(name: str, number: int, x: float, y: float, named: bool) -> str:
+    if not named:
+        return label(str(number), x, y, "middle")
+    text = element("title", words(name)) + words(fitting(name, 26 * CHARACTER_WIDTH))
+    return element("text", text, transform=f"translate({x - 2:.1f} {y:.1f}) rotate(-42)", class_="name")

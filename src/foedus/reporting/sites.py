@@ -11,7 +11,7 @@ from foedus.reporting.page import Figure, Table
 from foedus.reporting.participation import rounds_trained
 from foedus.reporting.phrasing import counted, metric_name, metric_value, signed
 from foedus.reporting.records import Evaluation, Metrics, Run, SiteRows
-from foedus.reporting.site_charts import Mark, MarkRow, mark_rows, ranked_dots, share_matrix
+from foedus.reporting.site_charts import MOST_NAMED_COLUMNS, Mark, MarkRow, mark_rows, ranked_dots, share_matrix
 
 MOST_ROWS = 16  # of sites in the chart by name; more are drawn as ranked dots
 MOST_MATRIX_SITES = 32
@@ -50,6 +50,9 @@ def site_table(run: Run) -> Table | None:
     trained = rounds_trained(run)
     uneven = len({trained.get(name, 0) for name in names}) > 1
     columns: dict[str, Sequence[str]] = {}
+    if final:
+        columns[metric_name(summary.headline)] = [_told(final.get(name, {}), summary.headline) for name in names]
+        columns["from the mean"] = [_difference(final.get(name, {}), summary.headline, mean) for name in names]
     if held:
         rows = [held.get(name, SiteRows()) for name in names]
         columns["training rows"] = [f"{of.train:,}" for of in rows]
@@ -60,11 +63,8 @@ def site_table(run: Run) -> Table | None:
             columns["labels held"] = [_labels_held(of, summary.labels) for of in rows]
     if uneven:
         columns["rounds trained"] = [f"{trained.get(name, 0):,}" for name in names]
-    if final:
-        columns[metric_name(summary.headline)] = [_told(final.get(name, {}), summary.headline) for name in names]
-        columns["from the mean"] = [_difference(final.get(name, {}), summary.headline, mean) for name in names]
-        for other in others:
-            columns[metric_name(other)] = [_told(final.get(name, {}), other) for name in names]
+    for other in others:
+        columns[metric_name(other)] = [_told(final.get(name, {}), other) for name in names]
     body = [[name, *cells] for name, *cells in zip(names, *columns.values(), strict=True)]
     order = ", worst first" if ranked else ""
     return Table(f"{counted(len(names), 'site')}{order}", ["site", *columns], body)
@@ -92,7 +92,7 @@ def site_figure(run: Run) -> Figure | None:
     before = (summary.initial and summary.initial.sites) or {}
     name = metric_name(summary.headline)
     overall = ((summary.final and summary.final.all) or {}).get(summary.headline)
-    reference = ("all sites together", overall) if overall is not None else None
+    reference = ("all sites", overall) if overall is not None else None
     caption = Caption(
         "sites-final",
         f"{name[:1].upper()}{name[1:]} at each site",
@@ -132,7 +132,6 @@ def label_figure(run: Run) -> Figure | None:
     shown = sorted(totals, key=lambda label: -totals[label])[:MOST_MATRIX_LABELS]
     sums = {name: sum(of.values()) or 1 for name, of in counts.items()}
     shares = [[of.get(label, 0) / sums[name] for name, of in counts.items()] for label in shown]
-    numbers = [str(number) for number in range(1, len(counts) + 1)]
     rarer = len(totals) - len(shown)
     caption = Caption(
         "sites-labels",
@@ -140,16 +139,19 @@ def label_figure(run: Run) -> Figure | None:
         f"For {counted(len(counts), 'site')}, the share of its training rows that has each of "
         f"{counted(len(shown), 'label')}. The table below holds the counts.",
     )
-    key = "Columns: " + ", ".join(f"{number} {name}" for number, name in zip(numbers, counts, strict=True)) + "."
-    note = f"A darker square is a larger share of the site's training rows. {key}"
+    numbered = "Columns: " + ", ".join(f"{number} {name}" for number, name in enumerate(counts, start=1)) + "."
+    note = "A darker square is a larger share of the site's training rows."
+    if len(counts) > MOST_NAMED_COLUMNS:
+        note, numbered = f"{note} {numbered}", ""
     if rarer:
         note += f" {counted(rarer, 'rarer label')} not shown."
     rows = [[label, *(f"{of.get(label, 0):,}" for of in counts.values())] for label in shown]
     return Figure(
         caption,
-        at_both_sizes(lambda size: share_matrix(caption, shown, numbers, shares, size=size)),
+        at_both_sizes(lambda size: share_matrix(caption, shown, list(counts), shares, size=size)),
         Table("Training rows by label and site", ["label", *counts], rows),
         note,
+        numbered,
     )
 
 
