@@ -26,7 +26,8 @@ class Problem:
 
 def problems_in(error: ValidationError) -> list[Problem]:
     """Return what is wrong, each thing once, in the order of the file's sections."""
-    found = [_problem(details) for details in error.errors(include_url=False) if details["type"] not in _CONSEQUENCES]
+    errors = error.errors(include_url=False)
+    found = [_problem(details) for details in errors if not _is_consequence(details, errors)]
     meant = {(*problem.path[:-1], suggestion) for problem in found if (suggestion := _suggestion(problem))}
     # A misspelt key is reported once, not as missing too.
     return [problem for problem in found if not (problem.path in meant and problem.text.startswith("is missing"))]
@@ -43,8 +44,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_lower[close[0]] if close else None
 
 
-# Not asked for a default because another value of the section is wrong, which is reported.
-_CONSEQUENCES = {"default_factory_not_called"}
+def _is_consequence(details: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Return whether another error tells the reason: of a default that was not computed, of an entry not counted."""
+    place = details["loc"]
+    deeper = any(other["loc"][: len(place)] == place and len(other["loc"]) > len(place) for other in errors)
+    return details["type"] == "default_factory_not_called" or (details["type"] == "too_short" and deeper)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def _problem(details: ErrorDetails) -> Problem:
         case "extra_forbidden":
             return Problem(place.path, _unknown_key(place))
         case "union_tag_invalid":
-            return Problem((*place.path, "kind"), unknown_name(details["ctx"]["tag"], place.kinds))
+            return Problem((*place.path, "kind"), _unknown_value(details["input"]["kind"], list(place.kinds)))
         case "union_tag_not_found":
             return Problem((*place.path, "kind"), f"is missing; choose {either(place.kinds)}")
         case "missing":
@@ -142,8 +146,7 @@ def _number(value: float) -> str:
 
 def _missing(place: _Place, given: object) -> Problem:
     if place.path and isinstance(place.path[-1], int):
-        count = len(given) if isinstance(given, Sequence) else 0
-        return Problem(place.path[:-1], f"has {count} entries; needs {place.path[-1] + 1} or more")
+        return Problem(place.path[:-1], f"is {shown(given)}; needs {place.path[-1] + 1} entries or more")
     meaning = place.description.replace("\n", " ").split(". ")[0].rstrip(".")
     kinds = f"; choose {either(place.kinds)}" if place.kinds else ""
     return Problem(place.path, f"is missing: {meaning[:1].lower()}{meaning[1:]}{kinds}")
@@ -158,8 +161,8 @@ def _unknown_key(place: _Place) -> str:
         return f"unknown key; did you mean '{near}'?"
     if elsewhere := list(places_of(key)):
         return f"unknown key; it belongs to {either(dotted(path[:-1]) or 'the top level' for path in elsewhere)}"
-    others = [kind for kind in known if kind != "kind"]
-    return f"unknown key; {'known are ' + ', '.join(others) if others else 'there are none for ' + _kind(place)}"
+    others = [name for name in known if name != "kind"]
+    return f"unknown key; {'known are ' + ', '.join(others) if others else 'kind ' + _kind(place) + ' has no keys'}"
 
 
 def _kind(place: _Place) -> str:

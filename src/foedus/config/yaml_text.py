@@ -42,6 +42,14 @@ class _Dumper(yaml.SafeDumper):
         """Indent lists below their key."""
         super().increase_indent(flow, False)
 
+    def represent_str(self, data: str) -> ScalarNode:
+        """Escape Unicode's own line breaks, which PyYAML else writes as they are and reads back as spaces."""
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar(_PREFIX + "str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
 
 for _name, _pattern, _first in _PLAIN_VALUES:
     _regex = re.compile(f"^(?:{_pattern})$")

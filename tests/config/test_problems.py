@@ -1,0 +1,138 @@
+from typing import Any
+
+import pytest
+
+from foedus.config.loading import load_config
+from foedus.config.problems import problems, refuse_problems
+from foedus.core.errors import ConfigError
+
+CLASSIFY = {"kind": "text_classification", "text": "t", "label": "l"}
+CONTINUE = {"kind": "causal_lm", "text": "t"}
+SCRATCH = {"kind": "architecture", "type": "gpt2", "tokenizer": "gpt2"}
+SGD = {"optimizer": "sgd"}
+
+
+def found(**values: Any) -> list[str]:
+    small = {"task": CLASSIFY, "model": {"path": "m"}, "participants": {"train": "*.csv"}}
+    return problems(load_config(small | values))
+
+
+@pytest.mark.parametrize(
+    ("values", "begin"),
+    [
+        (
+            {"strategy": "scaffold"},
+            "strategy: scaffold needs local.optimizer sgd without momentum: it takes the distance gone, divided by the "
+            "step sizes, for a gradient (Karimireddy et al. 2020), and under adamw that is none; use sgd, or fedprox "
+            "with adamw",
+        ),
+        (
+            {"strategy": "scaffold", "local": {"optimizer": {"kind": "sgd", "momentum": 0.9}}},
+            "local.optimizer.momentum: is 0.9; scaffold needs 0: ",
+        ),
+        (
+            {"strategy": {"kind": "scaffold", "weighting": "examples"}, "local": SGD},
+            "strategy.weighting: is examples; scaffold needs uniform: its control variates are plain means, so that a "
+            "weighted average would not come to rest at the optimum",
+        ),
+        (
+            {"strategy": {"kind": "feddyn", "weighting": "examples"}},
+            "strategy.weighting: is examples; feddyn needs uniform: ",
+        ),
+        (
+            {"strategy": "fednova"},
+            "strategy: fednova normalises updates by a closed form that sgd has and adamw has not; use sgd, or set "
+            "strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic",
+        ),
+        (
+            {"strategy": {"weighting": "tokens"}},
+            "strategy.weighting: tokens suits language models, ",
+        ),
+        ({"local": {"epochs": 1, "steps": 1}}, "local: give epochs or steps, not both"),
+        (
+            {"task": CONTINUE, "model": {"path": "m", "tuning": "head"}},
+            "model.tuning: head trains the layer that a task puts on a model, and causal_lm puts none: a language "
+            "model's last layer is its vocabulary; use lora or full",
+        ),
+        (
+            {"task": CONTINUE, "model": SCRATCH | {"tuning": "lora"}},
+            "model.tuning: lora leaves most weights as they are, and these are random in a model from scratch; "
+            "use full",
+        ),
+        (
+            {"output": {"merge_adapter": True}},
+            "output.merge_adapter: there is no adapter to merge with model.tuning full; remove it",
+        ),
+        (
+            {"participants": {"train": "a", "split": {"validation": 0.5, "test": 0.5}}},
+            "participants.split: validation 0.5 and test 0.5 leave no rows to train on; they must sum to less than 1",
+        ),
+        (
+            {"participants": {"train": "a", "test": "b", "split": {"test": 0.1}}},
+            "participants.split.test: participants.test gives files of their own; remove one of the two",
+        ),
+        (
+            {"participants": {"train": {"a": "a"}, "test": {"a": "b", "b": "c"}}},
+            "participants.test: b has no file in participants.train",
+        ),
+        (
+            {
+                "task": CONTINUE,
+                "participants": {
+                    "kind": "partition",
+                    "path": "a",
+                    "into": {"kind": "dirichlet", "count": 2, "alpha": 1},
+                },
+            },
+            "participants.into: dirichlet deals rows out by their class, and causal_lm has none; "
+            "use column, iid or sizes",
+        ),
+        (
+            {"rounds": {"cohort": {"kind": "fixed", "size": 2}, "min_reports": 3}},
+            "rounds.min_reports: is 3, but only 2 participants train in a round (rounds.cohort.size), so that no round "
+            "would stand",
+        ),
+        (
+            {
+                "participants": {"kind": "partition", "path": "a", "into": {"kind": "iid", "count": 2}},
+                "evaluation": {"split": "validation"},
+            },
+            "evaluation.split: is validation, but there are no such rows; ",
+        ),
+    ],
+)
+def test_a_combination_that_cannot_work_is_refused_with_the_reason(values: dict[str, Any], begin: str) -> None:
+    (problem,) = found(**values)
+    assert problem.startswith(begin)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"strategy": "scaffold", "local": SGD},
+        {"strategy": "feddyn"},
+        {"strategy": "fednova", "local": {"optimizer": {"kind": "sgd", "momentum": 0.9}}},
+        {"strategy": {"kind": "fednova", "adaptive_heuristic": True}},
+        {"strategy": {"weighting": "tokens"}, "task": CONTINUE},
+        {"task": CONTINUE, "model": SCRATCH},
+        {"model": {"path": "m", "tuning": "lora"}, "output": {"merge_adapter": True}},
+        {"participants": {"train": "a/*", "test": "b/*", "split": {"validation": 0.1}}},
+        {"participants": {"kind": "scenario", "scenario": "clinics"}, "evaluation": {"split": "validation"}},
+    ],
+)
+def test_a_combination_that_works_is_let_through(values: dict[str, Any]) -> None:
+    assert found(**values) == []
+
+
+def test_all_problems_are_refused_at_once() -> None:
+    values = {
+        "task": CLASSIFY,
+        "model": {"path": "m"},
+        "participants": {"train": "*.csv"},
+        "strategy": "scaffold",
+        "local": {"epochs": 1, "steps": 1},
+    }
+    with pytest.raises(ConfigError) as error:
+        refuse_problems(load_config(values))
+    assert [line.split(":")[0] for line in str(error.value).splitlines()] == ["strategy", "local"]
