@@ -171,14 +171,14 @@ def _find_auto(auto_class: str, config: Any) -> Any:
     head = auto_class.removeprefix("AutoModelFor")
     if type(config) not in auto._model_mapping:
         raise ModelError(
-            f"a {config.model_type} model cannot be used for this task: transformers has no {head} head for it. "
+            f"{config.model_type} models cannot be used for this task: transformers has no {head} head for them. "
             "Encoders such as bert suit text_classification and masked_lm; gpt2 and llama suit text_classification "
             "and causal_lm; t5 and bart suit sequence_to_sequence"
         )
     reads_both_directions = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     if head == "CausalLM" and reads_both_directions and getattr(config, "is_decoder", True) is False:
         raise ModelError(
-            f"a {config.model_type} model reads a text in both directions, so it would learn to copy the next token. "
+            f"{config.model_type} models read a text in both directions, so they would learn to copy the next token. "
             "Use task.kind: masked_lm, or a causal model such as gpt2 or llama"
         )
     return auto

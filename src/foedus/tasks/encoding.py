@@ -1,0 +1,121 @@
+"""Encoded rows, held compactly: flat tensors and the places where each row begins."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from foedus.core.errors import DataError
+from foedus.training.task import Example
+
+_ROWS_AT_ONCE = 1000  # rows handed to the tokenizer in one call: bounds the memory of its Python lists
+
+
+@dataclass(frozen=True)
+class RaggedTensor(Sequence[Tensor]):
+    """Rows of different lengths. flat: one after the other. starts: where each begins, and the end."""
+
+    flat: Tensor  # Shape: (tokens,)
+    starts: Tensor  # Shape: (rows + 1,), int64
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[int]], dtype: torch.dtype = torch.int32) -> RaggedTensor:
+        """Return the rows in one flat tensor."""
+        flat, starts = array("q"), array("q", [0])
+        for row in rows:
+            flat.extend(row)
+            starts.append(len(flat))
+        return cls(torch.tensor(flat, dtype=dtype), torch.tensor(starts, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        """Return a row, as a view into the flat tensor."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        return self.flat[int(self.starts[index]) : int(self.starts[index + 1])]
+
+
+@dataclass(frozen=True)
+class EncodedRows(Sequence[Example]):
+    """Examples made of ragged columns, such as token ids, and of plain ones, such as labels."""
+
+    ragged: Mapping[str, RaggedTensor]
+    plain: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(next(iter(self.ragged.values())))
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        """Return an example; its tensors are views."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        ragged = {name: column[index] for name, column in self.ragged.items()}
+        return ragged | {name: column[index] for name, column in self.plain.items()}
+
+
+def text_column(rows: pa.Table, name: str) -> list[str]:
+    """Return the column's texts; numbers and other values are written out.
+
+    Raises: DataError if a row has none.
+    """
+    column = rows.column(name)
+    if column.null_count:
+        raise DataError(
+            f"column '{name}': {column.null_count} of {len(column)} rows have no value. Remove them, or fill them in"
+        )
+    return [value if isinstance(value, str) else str(value) for value in column.to_pylist()]
+
+
+def tokenise(tokenizer: Any, *texts: Sequence[str], max_length: int, **options: Any) -> dict[str, RaggedTensor]:
+    """Return the columns that the tokenizer gives for texts, or for pairs of texts, truncated to max_length tokens.
+
+    A text without any token becomes one end-of-text (or padding) token: models need something to read.
+    """
+    names = ["input_ids"] + (["token_type_ids"] if len(texts) == 2 else [])
+    rows: dict[str, list[Sequence[int]]] = {name: [] for name in names}
+    stand_in = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
+    for start in range(0, len(texts[0]), _ROWS_AT_ONCE):
+        chunk = [list(column[start : start + _ROWS_AT_ONCE]) for column in texts]
+        encoded: Mapping[str, list[list[int]]] = tokenizer(
+            *chunk, truncation=True, max_length=max_length, return_token_type_ids=len(texts) == 2, **options
+        )
+        rows["input_ids"] += [ids or [stand_in] for ids in encoded["input_ids"]]
+        if len(texts) == 2:
+            rows["token_type_ids"] += [ids or [0] for ids in encoded["token_type_ids"]]
+    return {name: RaggedTensor.from_rows(column) for name, column in rows.items()}
+
+
+def pad(rows: Sequence[Tensor], value: int) -> Tensor:
+    """Return the rows as one int64 tensor, filled up on the right.
+
+    >>> pad([torch.tensor([1, 2]), torch.tensor([3])], 0)
+    tensor([[1, 2],
+            [3, 0]])
+    """
+    return torch.nn.utils.rnn.pad_sequence([row.long() for row in rows], batch_first=True, padding_value=value)
+
+
+def padding_mask(rows: Sequence[Tensor]) -> Tensor:
+    """Return 1 where `pad` keeps a row's own value and 0 where it fills up, by place and not by value."""
+    return pad([torch.ones_like(row) for row in rows], 0)

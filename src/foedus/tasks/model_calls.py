@@ -1,0 +1,29 @@
+"""Calls of a Transformer's forward pass, whatever its architecture and whatever PEFT wraps around it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from foedus.training.task import Batch
+
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids")
+
+
+def compute_logits(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the model's logits for those of the batch's inputs that its architecture reads.
+
+    Labels are never given to the model: its built-in loss is a mean over the batch, which cannot be
+    added up, and would be computed for nothing.
+    """
+    transformer: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]  # PEFT
+    accepted = inspect.signature(transformer.forward).parameters
+    inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch and name in accepted}
+    if getattr(transformer.config, "type_vocab_size", 0) < 2:
+        inputs.pop("token_type_ids", None)  # GPT-2 would add the embedding of token 1
+    if "use_cache" in accepted:
+        inputs["use_cache"] = False  # keys and values kept for generation would only cost memory
+    logits: Tensor = model(**inputs).logits
+    return logits
