@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foedus.config import sections
-from foedus.config.dump import dump
+from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
 from foedus.config.yaml_text import parse
 
@@ -98,7 +98,7 @@ def load_text(text: str, folder: Path) -> sections.RunConfig:
 def test_what_is_dumped_is_loaded_again(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(values).rooted(Path(folder))
-        assert load_text(dump(config), Path(folder)) == config
+        assert load_text(dump_config(config), Path(folder)) == config
 
 
 def places(config: sections.RunConfig) -> list[Path]:
@@ -121,7 +121,7 @@ def test_a_run_folders_copy_leads_to_the_same_files(values: dict[str, Any]) -> N
         config = load_config(values).rooted(Path(folder) / "project")
         run_folder = Path(folder) / "elsewhere" / "runs" / "x"
         run_folder.mkdir(parents=True)
-        copy = load_text(dump(config, run_folder), run_folder)
+        copy = load_text(dump_config(relocate(config, run_folder)), run_folder)
         assert places(copy) == places(config)
         moved = {"model", "participants", "strategy", "output"}
         assert copy.model_dump(exclude=moved) == config.model_dump(exclude=moved)
@@ -137,7 +137,7 @@ def test_relative_paths_are_rewritten_and_absolute_ones_stay(tmp_path: Path) -> 
         "output": {"folder": "runs"},
     }
     config = load_config(values).rooted(tmp_path / "project")
-    copy = parse(dump(config, tmp_path / "project" / "runs" / "x"), "copy").value
+    copy = parse(dump_config(relocate(config, tmp_path / "project" / "runs" / "x")), "copy").value
     assert copy["model"]["path"] == "../../base"
     assert copy["participants"]["train"] == {"a": "../../data/a.csv", "b": "/mnt/b.csv"}
     assert copy["participants"]["test"] == "../../data/test/*.csv"
@@ -152,10 +152,10 @@ def test_a_hub_name_is_no_path(tmp_path: Path) -> None:
         "participants": {"train": "*.csv"},
     }
     config = load_config(values).rooted(tmp_path)
-    assert parse(dump(config, tmp_path / "runs" / "x"), "copy").value["model"]["path"] == "openai/gpt2"
+    assert parse(dump_config(relocate(config, tmp_path / "runs" / "x")), "copy").value["model"]["path"] == "openai/gpt2"
 
 
 @pytest.mark.parametrize("place", ["strategy", "model", "task", "participants"])
 def test_a_kind_stands_first(place: str) -> None:
     values = {"task": {"kind": "causal_lm", "text": "t"}, "model": {"path": "m"}, "participants": {"train": "*.csv"}}
-    assert next(iter(parse(dump(load_config(values)), "text").value[place])) == "kind"
+    assert next(iter(parse(dump_config(load_config(values)), "text").value[place])) == "kind"

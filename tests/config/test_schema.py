@@ -3,7 +3,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from foedus.config.dump import dump
+from foedus.config.dump import dump_config
 from foedus.config.loading import load_config
 from foedus.config.schema import json_schema
 from foedus.config.yaml_text import parse
@@ -28,7 +28,7 @@ def test_the_schema_is_one() -> None:
 
 def test_good_files_are_valid() -> None:
     assert valid(SMALL)
-    assert valid(dump(load_config(parse(SMALL, "text").value)))
+    assert valid(dump_config(load_config(parse(SMALL, "text").value)))
 
 
 @pytest.mark.parametrize(

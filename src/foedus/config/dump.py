@@ -12,14 +12,12 @@ from foedus.config import sections, yaml_text
 from foedus.config.sections import RunConfig
 
 
-def dump(config: RunConfig, folder: Path | None = None) -> str:
-    """Return the whole configuration as YAML, defaults included.
+def dump_config(config: RunConfig) -> str:
+    """Return the whole configuration as YAML, defaults included, for a file in the folder `config.root`.
 
-    folder: where the text will be saved. Paths that are relative are rewritten so that they lead from
-        there to the same files; absolute ones stay. None: it is saved where the configuration came from.
+    To save it elsewhere, relocate the configuration first.
     """
-    placed = config if folder is None else _moved(config, folder.resolve())
-    return yaml_text.dump(_kind_first(placed.model_dump(mode="json")))
+    return yaml_text.dump(_kind_first(config.model_dump(mode="json")))
 
 
 def _kind_first(value: Any) -> Any:
@@ -29,8 +27,12 @@ def _kind_first(value: Any) -> Any:
     return value
 
 
-def _moved(config: RunConfig, folder: Path) -> RunConfig:
-    """Return the configuration with relative paths that start from a folder, and lead where they led."""
+def relocate(config: RunConfig, folder: Path) -> RunConfig:
+    """Return the same run for a file in another folder: relative paths lead from there to where they led before.
+
+    Absolute paths, hub names and package:NAME stay.
+    """
+    folder = folder.resolve()
 
     def path(given: str) -> str:
         if Path(given).expanduser().is_absolute():
