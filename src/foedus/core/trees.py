@@ -56,8 +56,11 @@ def clone(tree: ParamTree) -> ParamTree:
 
 
 def squared_norm(tree: ParamTree) -> float:
-    """Return the sum of squares over all coordinates, accumulated in float64."""
-    return sum(float(torch.linalg.vector_norm(t, dtype=torch.float64)) ** 2 for t in tree.values())
+    """Return the sum of squares over all coordinates, accumulated in float64, whatever the order of names.
+
+    A checkpoint returns a tree in another order, and a resumed run must go on with the same bits.
+    """
+    return math.fsum(float(torch.linalg.vector_norm(t, dtype=torch.float64)) ** 2 for t in tree.values())
 
 
 def norm(tree: ParamTree) -> float:

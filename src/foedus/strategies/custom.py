@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,16 @@ def load_algorithm(path: Path, options: Mapping[str, Any]) -> Algorithm:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ConfigError(f"strategy.path: {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     make = getattr(module, "algorithm", None)
     if not callable(make):
         raise ConfigError(f"strategy.path: {path} defines no function `algorithm(**options)`")
     try:
-        made = make(**options)
+        inspect.signature(make).bind(**options)
     except TypeError as error:
-        raise ConfigError(f"strategy.options: {path.name}: {error}") from error
+        raise ConfigError(f"strategy.options: algorithm() in {path.name} {error}") from error
+    made = make(**options)
     if not isinstance(made, Algorithm):
         raise ConfigError(
             f"strategy.path: algorithm() in {path.name} returned {type(made).__name__}; "

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from foedus.core import trees
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import Broadcast, LocalUpdate
 from foedus.federation.protocols import Aggregate, Algorithm, LocalTask, Memory, Part, ServerState
-from foedus.strategies.local_training import pseudo_gradient, step_against, train
+from foedus.strategies.local_training import pseudo_gradient, scalar, step_against, train
 
 
 def fedexp(epsilon: float = 1e-3) -> Algorithm:
@@ -21,7 +19,7 @@ def fedexp(epsilon: float = 1e-3) -> Algorithm:
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
         result, memory = train(task, broadcast, memory)
         delta = pseudo_gradient(broadcast, result)
-        parts = {"delta": delta, "squared_norm": {"value": torch.tensor(trees.squared_norm(delta))}}
+        parts = {"delta": delta, "squared_norm": scalar(trees.squared_norm(delta))}
         return LocalUpdate(parts, result.weight, metrics=result.metrics), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:

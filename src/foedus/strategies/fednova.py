@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from foedus.core import trees
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import Broadcast, LocalUpdate
 from foedus.federation.protocols import Aggregate, Algorithm, LocalTask, Memory, Part, ServerState
-from foedus.strategies.local_training import pseudo_gradient, step_against, train
+from foedus.strategies.local_training import pseudo_gradient, scalar, step_against, train
 
 
 def fednova(momentum: float = 0.0, server_learning_rate: float = 1.0) -> Algorithm:
@@ -24,7 +22,7 @@ def fednova(momentum: float = 0.0, server_learning_rate: float = 1.0) -> Algorit
         result, memory = train(task, broadcast, memory)
         length = path_length(result.step_sizes, momentum)
         direction = trees.scale(pseudo_gradient(broadcast, result), 1 / length if length > 0 else 0.0)
-        parts = {"direction": direction, "path": {"value": torch.tensor(length)}}
+        parts = {"direction": direction, "path": scalar(length)}
         return LocalUpdate(parts, result.weight, metrics=result.metrics), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from foedus.core import trees
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import Broadcast, LocalUpdate
@@ -20,6 +22,11 @@ def train(
 def pseudo_gradient(broadcast: Broadcast, result: LocalResult) -> ParamTree:
     """Return start - trained: it points where a gradient does, so a server step subtracts it."""
     return trees.subtract(broadcast.params, result.params)
+
+
+def scalar(value: float) -> ParamTree:
+    """Return the tree of a scalar part; in float64, or a strategy's ratios would have the digits of float32."""
+    return {"value": torch.tensor(value, dtype=torch.float64)}
 
 
 def delta_update(broadcast: Broadcast, result: LocalResult) -> LocalUpdate:
