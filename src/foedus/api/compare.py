@@ -11,7 +11,7 @@ from typing import Any
 from foedus.api.run import ConfigLike, as_config, run_digest
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
-from foedus.config.dump import dump_config
+from foedus.config.dump import dump
 from foedus.config.problems import refuse_problems
 from foedus.core.errors import ConfigError
 from foedus.federation.events import Observer, RunStarted, ignore
@@ -63,7 +63,7 @@ def compare(
     with opened(folder):
         if not go_on:
             refuse_or_clear(folder, overwrite)
-        folder.write(folder.config, dump_config(resolved))
+        folder.write(folder.config, dump(resolved, folder.path))
         runs = [
             (seed, _compare_seed(resolved.model_copy(update={"seed": seed}).rooted(resolved.root), folder, observe))
             for seed in range(resolved.seed, resolved.seed + seeds)
@@ -84,7 +84,9 @@ def _compare_seed(config: sections.RunConfig, folder: RunFolder, observe: Observ
     headline = assembly.task.headline
 
     def play(name: str, federation: Federation) -> Sequence[Record]:
-        return _play_arm(assembly, federation, RunFolder(place / name), f"{config.name}: {name}, seed {config.seed}", observe)
+        return _play_arm(
+            assembly, federation, RunFolder(place / name), f"{config.name}: {name}, seed {config.seed}", observe
+        )
 
     arms: dict[str, Mapping[str, Any]] = {
         "federated": _arm_run(config.seed, headline, play("federated", assembly.federation())),
@@ -111,7 +113,7 @@ def _play_arm(
 ) -> Sequence[Record]:
     """Play an arm in a folder of its own, from where it was left; return its records."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    digest = run_digest(assembly)
+    digest = run_digest(assembly, folder)
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     rounds = federation.plan.rounds
     observe(

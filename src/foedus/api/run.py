@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from foedus.api.summary import run_summary
 from foedus.config.assemble import Assembly, assemble
-from foedus.config.dump import dump_config
+from foedus.config.dump import dump
 from foedus.config.loading import load_config
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.core import trees
 from foedus.core.errors import RunFolderError
 from foedus.federation.events import Observer, RunEnded, RunStarted, ignore
 from foedus.federation.loop import run_rounds, start_or_resume
@@ -67,7 +68,7 @@ def run(
     folder = RunFolder(resolved.run_folder)
     with opened(folder):
         refuse_or_clear(folder, overwrite)
-        folder.write(folder.config, dump_config(resolved))
+        folder.write(folder.config, dump(resolved, folder.path))
         return _play(resolved, folder, algorithm, observe, debug)
 
 
@@ -80,7 +81,9 @@ def resume(
     """
     place = RunFolder(Path(folder))
     if not place.config.is_file():
-        raise RunFolderError(f"{place.path} holds no run (there is no {place.config.name}); start one with foedus run CONFIG")
+        raise RunFolderError(
+            f"{place.path} holds no run (there is no {place.config.name}); start one with foedus run CONFIG"
+        )
     with opened(place):
         return _play(load_config(place.config), place, algorithm, observe, debug)
 
@@ -100,7 +103,7 @@ def _play(
     began = time.perf_counter()
     assembly = assemble(config)
     federation = assembly.federation(algorithm, reraise=debug)
-    digest = run_digest(assembly)
+    digest = run_digest(assembly, folder)
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began
     observe(
@@ -125,9 +128,7 @@ def _play(
         learning_rate=lambda progress: learning_rate_at(assembly.settings, progress),
     )
     assembly.workspace.load(state.params)
-    save_model(
-        assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter
-    )
+    save_model(assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter)
     records = folder.records()
     summary = run_summary(assembly, records, folder, start_seconds)
     folder.write(folder.summary, json.dumps(summary, indent=2))
@@ -137,13 +138,13 @@ def _play(
     return RunResult(folder.path, folder.model, report, summary, records)
 
 
-def run_digest(assembly: Assembly) -> str:
+def run_digest(assembly: Assembly, folder: RunFolder) -> str:
     """Return what a checkpoint must agree with: the configuration, the rows of each split, the parameters.
 
-    Where the run writes, and who watches it, may change between an interruption and its resumption.
+    Where the run writes, on which device, and who watches may change between an interruption and its resumption.
     """
+    described = yaml.safe_load(dump(assembly.config, folder.path))
+    kept = {key: value for key, value in described.items() if key not in {"output", "name", "device"}}
     rows = {name: {split: len(kept) for split, kept in splits.items()} for name, splits in assembly.examples.items()}
     shapes = {name: list(tensor.shape) for name, tensor in assembly.initial.items()}
-    described = assembly.config.model_dump(mode="json", exclude={"output", "name", "device"})
-    text = json.dumps([described, rows, shapes, trees.count(assembly.initial)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(json.dumps([kept, rows, shapes], sort_keys=True).encode()).hexdigest()

@@ -76,7 +76,11 @@ def site_rows(assembly: Assembly) -> Mapping[str, Mapping[str, Any]]:
     label = columns_of(assembly.config.task).label
     rows: dict[str, Mapping[str, Any]] = {}
     for site in assembly.data.sites:
-        counts: dict[str, Any] = {"train": site.rows("train"), "validation": site.rows("validation"), "test": site.rows("test")}
+        counts: dict[str, Any] = {
+            "train": site.rows("train"),
+            "validation": site.rows("validation"),
+            "test": site.rows("test"),
+        }
         if label and isinstance(assembly.config.task, sections.TextClassification) and "train" in site.splits:
             counts["labels"] = dict(sorted(Counter(site.splits["train"][label].to_pylist()).items()))
         rows[site.name] = counts

@@ -117,7 +117,7 @@ def assemble(config: sections.RunConfig) -> Assembly:
     tokenizer = load_tokenizer(source)
     task = build_task(config.task, tokenizer, data.labels)
     loaded = load_model(source, tokenizer, task.auto_class, key.child("model"), data.labels or ())
-    model = tune(loaded, config, task, key.child("tuning"))
+    model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
     loaded = replace(loaded, model=model)
     device = choose_device(config.device)
     settings = build_local_settings(config)

@@ -1,0 +1,15 @@
+"""Run all benchmarks, or those named: python -m benchmarks [simulation] [memory] [start]."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from benchmarks import memory, simulation, start
+
+BENCHMARKS = {"start": start.main, "simulation": simulation.main, "memory": memory.main}
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    for name in sys.argv[1:] or BENCHMARKS:
+        BENCHMARKS[name]()
