@@ -84,3 +84,13 @@ Observer = Callable[[Event], None]
 
 def ignore(event: Event) -> None:
     """Observe nothing."""
+
+
+def to_all(*observers: Observer) -> Observer:
+    """Return an observer that tells each of these, in this order."""
+
+    def observe(event: Event) -> None:
+        for observer in observers:
+            observer(event)
+
+    return observe

@@ -144,7 +144,14 @@ def arms_table(comparison: Comparison) -> Table:
         for figures in arm_figures(comparison)
     ]
     seeds = counted(len(comparison.seeds), "seed")
-    head = ["training", "all sites' rows", "own rows, mean of sites", "own rows, worst site", "time", "bytes sent"]
+    head = [
+        "training",
+        "all sites' rows",
+        "own rows, mean of sites",
+        "own rows, worst site",
+        "training time",
+        "bytes, both ways",
+    ]
     return Table(f"{name[:1].upper()}{name[1:]} by way of training, over {seeds}", head, rows)
 
 

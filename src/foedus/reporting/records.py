@@ -86,7 +86,12 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Summary:
-    """What summary.json holds. finished: False while a run has rounds to go."""
+    """What summary.json holds.
+
+    finished: False while a run has rounds to go. model: the checkpoint as the user gave it, or the architecture.
+    base_model: where its weights can be loaded from again, if anywhere. participants: how many there are.
+    data_note, notes: what a reader should know of the data, and of the model.
+    """
 
     name: str
     finished: bool
@@ -99,6 +104,7 @@ class Summary:
     final: Evaluation | None = None
     initial: Evaluation | None = None
     sites: Mapping[str, SiteRows] | None = None
+    participants: int | None = None
     bytes: Mapping[str, Number] = field(default_factory=dict)
     seconds: Mapping[str, Number] = field(default_factory=dict)
     strategy: str = "unknown"
@@ -113,6 +119,7 @@ class Summary:
     model_digest: str | None = None
     license: str | None = None
     data_note: str | None = None
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,11 @@ class Run:
         for record in self.rounds:
             named |= dict.fromkeys((*record.cohort, *record.left_out))
         return tuple(named)
+
+    @property
+    def participant_count(self) -> int:
+        """How many participants the run has."""
+        return self.summary.participants or len(self.participants)
 
     @property
     def split(self) -> str:

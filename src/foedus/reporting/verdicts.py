@@ -10,11 +10,16 @@ from foedus.reporting.phrasing import byte_size, counted, duration, metric_name,
 from foedus.reporting.records import Evaluation, Run
 from foedus.reporting.sites import worst_site
 
+SIMULATED = (
+    "The sites were simulated in one process on one machine: what they exchange is what organisations would exchange, "
+    "parameters and statistics, but nothing went over a network, and nothing was encrypted or signed."
+)
+
 
 def verdict(run: Run) -> str:
     """Return what came out, in one or two sentences."""
     summary = run.summary
-    who = f"{counted(len(run.participants), 'site')} trained a model together"
+    who = f"{counted(run.participant_count, 'site')} trained a model together"
     name = metric_name(summary.headline)
     value = headline(run, summary.final)
     if value is None:
@@ -55,7 +60,7 @@ def key_figures(run: Run) -> Sequence[KeyFigure]:
     if worst := worst_site(run, summary.final):
         figures.append(KeyFigure(f"{name}, worst site", metric_value(worst[1]), worst[0]))
     figures.append(_rounds(run))
-    sites = len(run.participants)
+    sites = run.participant_count
     if sites and summary.bytes.get("up"):
         sent = summary.bytes["up"] / sites
         a_round = f"{byte_size(sent / summary.rounds)} a round" if summary.rounds else ""
@@ -75,7 +80,7 @@ def key_figures(run: Run) -> Sequence[KeyFigure]:
 def _rounds(run: Run) -> KeyFigure:
     played = [record for record in run.rounds if record.round > 0]
     fallen = sum(not record.stood for record in played)
-    remark = counted(len(run.participants), "site")
+    remark = counted(run.participant_count, "site")
     if fallen:
         remark += f"; {fallen} did not stand"
     if not run.summary.finished:
