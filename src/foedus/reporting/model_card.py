@@ -32,8 +32,8 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # fmt: off
 _HUB_LICENCES = frozenset((
     "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bsd", "bsd-2-clause",
-    "bsd-3-clause", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-
-    nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "afl-3.0", "artistic-2.0", "bsl-1.0", "ecl-2.0", "epl-2.0",
+    "bsd-3-clause", "cc0-1.0", "cc-by-2.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0",
+    "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0", "afl-3.0", "artistic-2.0", "bsl-1.0", "ecl-2.0", "epl-2.0",
     "eupl-1.1", "eupl-1.2", "agpl-3.0", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc",
     "mpl-2.0", "ms-pl", "ncsa", "osl-3.0", "unlicense", "wtfpl", "zlib", "llama2", "llama3", "llama3.1", "llama3.2",
     "llama3.3", "llama4", "gemma",
