@@ -11,7 +11,7 @@ from typing import Any
 from foedus.api.run import ConfigLike, as_config, run_digest
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
-from foedus.config.dump import dump
+from foedus.config.dump import dump_config, relocate
 from foedus.config.problems import refuse_problems
 from foedus.core.errors import ConfigError
 from foedus.federation.events import Observer, RunStarted, ignore
@@ -63,7 +63,7 @@ def compare(
     with opened(folder):
         if not go_on:
             refuse_or_clear(folder, overwrite)
-        folder.write(folder.config, dump(resolved, folder.path))
+        folder.write(folder.config, dump_config(relocate(resolved, folder.path)))
         runs = [
             (seed, _compare_seed(resolved.model_copy(update={"seed": seed}).rooted(resolved.root), folder, observe))
             for seed in range(resolved.seed, resolved.seed + seeds)

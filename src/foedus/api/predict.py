@@ -25,7 +25,8 @@ def predict(
     run = RunFolder(Path(folder))
     if not run.model.is_dir() or not run.summary.is_file():
         raise RunFolderError(
-            f"{run.path} holds no finished run; start one with foedus run CONFIG, or go on with foedus run --resume {run.path}"
+            f"{run.path} holds no finished run; start one with foedus run CONFIG, "
+            f"or go on with foedus run --resume {run.path}"
         )
     summary = json.loads(run.summary.read_text())
     model, tokenizer = load_for_prediction(run.model)

@@ -14,7 +14,7 @@ import yaml
 
 from foedus.api.summary import run_summary
 from foedus.config.assemble import Assembly, assemble
-from foedus.config.dump import dump
+from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
@@ -68,7 +68,7 @@ def run(
     folder = RunFolder(resolved.run_folder)
     with opened(folder):
         refuse_or_clear(folder, overwrite)
-        folder.write(folder.config, dump(resolved, folder.path))
+        folder.write(folder.config, dump_config(relocate(resolved, folder.path)))
         return _play(resolved, folder, algorithm, observe, debug)
 
 
@@ -143,7 +143,7 @@ def run_digest(assembly: Assembly, folder: RunFolder) -> str:
 
     Where the run writes, on which device, and who watches may change between an interruption and its resumption.
     """
-    described = yaml.safe_load(dump(assembly.config, folder.path))
+    described = yaml.safe_load(dump_config(relocate(assembly.config, folder.path)))
     kept = {key: value for key, value in described.items() if key not in {"output", "name", "device"}}
     rows = {name: {split: len(kept) for split, kept in splits.items()} for name, splits in assembly.examples.items()}
     shapes = {name: list(tensor.shape) for name, tensor in assembly.initial.items()}

@@ -67,7 +67,7 @@ def run_summary(
         "notes": list(assembly.loaded.notes),
     }
     if config.evaluation.per_site:
-        summary["sites"] = {name: row for name, row in site_rows(assembly).items()}
+        summary["sites"] = site_rows(assembly)
     return summary
 
 

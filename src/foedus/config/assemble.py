@@ -13,6 +13,7 @@ from foedus.config.model import build_source, tune
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task
 from foedus.core import trees
+from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
@@ -22,6 +23,7 @@ from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
 from foedus.models.loading import LoadedModel, load_model, load_tokenizer
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.strategies.fedavg import fedavg
 from foedus.training.settings import LocalSettings
 from foedus.training.site_task import SiteTask
 from foedus.training.task import Example, Task
@@ -71,8 +73,6 @@ class Assembly:
         }
         for name, rows in training.items():
             held_out.setdefault(name, {})["train"] = rows
-        from foedus.strategies.fedavg import fedavg
-
         settings = replace(self.settings, keep_optimizer=True)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
         return replace(federation, plan=replace(federation.plan, min_reports=1))
@@ -86,12 +86,7 @@ class Assembly:
         settings: LocalSettings | None = None,
         reraise: bool = False,
     ) -> Federation:
-        tasks = {
-            name: SiteTask(
-                self.task, self.workspace, settings or self.settings, splits, self.key.child("participant", name)
-            )
-            for name, splits in examples.items()
-        }
+        tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         return Federation(
             algorithm=algorithm,
             engine=InProcessEngine(algorithm.local, tasks, device=self.workspace.device, reraise=reraise),
@@ -101,18 +96,29 @@ class Assembly:
             score=self.task.score,
         )
 
+    def site_task(self, name: ParticipantId) -> SiteTask:
+        """Return a participant's side of the run."""
+        return self._site_task(name, self.examples[name])
+
+    def _site_task(
+        self, name: ParticipantId, splits: Mapping[str, Sequence[Example]], settings: LocalSettings | None = None
+    ) -> SiteTask:
+        key = self.key.child("participant", name)
+        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key)
+
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
         return ServerState(0, self.initial, federation.algorithm.init(self.initial))
 
 
-def assemble(config: sections.RunConfig) -> Assembly:
-    """Read the data, load the model and encode every participant's rows.
+def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
+    """Read the data, unless they are given, load the model and encode every participant's rows.
 
     Raises: DataError, ModelError, ConfigError or MissingExtra with what is wrong and what to do.
     """
     key = SeedKey.from_seed(config.seed)
-    data = read_data(config, key)
+    data = data or read_data(config, key)
+    _require_enough(config, len(data.sites))
     source = build_source(config)
     tokenizer = load_tokenizer(source)
     task = build_task(config.task, tokenizer, data.labels)
@@ -122,7 +128,9 @@ def assemble(config: sections.RunConfig) -> Assembly:
     device = choose_device(config.device)
     settings = build_local_settings(config)
     workspace = Workspace(model, travelling(model), settings, device)
-    examples = {site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites}
+    examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
+        site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
+    }
     return Assembly(
         config=config,
         data=data,
@@ -135,6 +143,21 @@ def assemble(config: sections.RunConfig) -> Assembly:
         initial=trees.clone(workspace.parameters),
         key=key,
     )
+
+
+def _require_enough(config: sections.RunConfig, participants: int) -> None:
+    """Check that rounds can stand.
+
+    Raises: ConfigError.
+    """
+    cohort, least = config.rounds.cohort, config.rounds.min_reports
+    if isinstance(cohort, sections.Fixed) and cohort.size > participants:
+        raise ConfigError(
+            f"rounds.cohort.size is {cohort.size}, but the run has {participants} participants; "
+            f"use at most {participants}, or cohort: all"
+        )
+    if least > participants:
+        raise ConfigError(f"rounds.min_reports is {least}, but the run has {participants} participants; use fewer")
 
 
 def choose_device(name: str) -> torch.device:

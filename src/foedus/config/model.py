@@ -36,7 +36,7 @@ def build_tuning(chosen: sections.Tuning) -> tuning.Tuning:
             assert_never(chosen)
 
 
-def tune(loaded: LoadedModel, config: sections.RunConfig, peft_task_type: str, key: SeedKey) -> nn.Module:
+def tune(loaded: LoadedModel, config: sections.RunConfig, peft_task_type: str | None, key: SeedKey) -> nn.Module:
     """Return the model with exactly the chosen parameters trainable.
 
     Raises: ModelError if the model has no such parameters, or cannot do without its activations.

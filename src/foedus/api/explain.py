@@ -1,0 +1,122 @@
+"""What a run would do, found out without training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from foedus.api.run import ConfigLike, as_config
+from foedus.config import sections
+from foedus.config.assemble import Assembly, assemble
+from foedus.config.dump import dump_config
+from foedus.config.explanation import Explanation, Holding, Traffic
+from foedus.config.model import build_source
+from foedus.config.problems import problems
+from foedus.config.sites import columns_of, read_data
+from foedus.core.errors import FoedusError
+from foedus.core.seeds import SeedKey
+from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train, payload_bytes
+from foedus.federation.protocols import Algorithm
+from foedus.federation.run_folder import RunFolder, is_taken
+from foedus.models.loading import load_tokenizer
+
+
+def explain(config: ConfigLike, *, overrides: Sequence[str] = ()) -> Explanation:
+    """Return the resolved run, what each participant holds, what is trained and sent, and every problem found.
+
+    Nothing is trained or written; the data are read and the model is loaded.
+    Raises: ConfigError if the file itself cannot be understood.
+    """
+    resolved = as_config(config, overrides)
+    explanation = Explanation(
+        name=resolved.name,
+        folder=str(resolved.run_folder),
+        config=dump_config(resolved),
+        rounds=resolved.rounds.count,
+        notes=_notes(resolved),
+        problems=problems(resolved),
+    )
+    found: list[str] = list(explanation.problems)
+    try:
+        from foedus.reporting.trackers import require_trackers
+
+        require_trackers(resolved.output.trackers)
+    except FoedusError as error:
+        found.append(str(error))
+    try:
+        data = read_data(resolved, SeedKey.from_seed(resolved.seed))
+    except FoedusError as error:
+        found.append(str(error))
+        return replace(explanation, problems=[*found, *_model_problem(resolved)])
+    try:
+        assembly = assemble(resolved, data)
+        return replace(_filled(explanation, assembly), problems=found)
+    except FoedusError as error:
+        return replace(explanation, labels=data.labels, problems=[*found, str(error)])
+
+
+def _notes(config: sections.RunConfig) -> Sequence[str]:
+    if is_taken(RunFolder(config.run_folder)):
+        return [f"{config.run_folder} already holds a run: foedus run needs --overwrite, or another --name"]
+    return []
+
+
+def _model_problem(config: sections.RunConfig) -> Sequence[str]:
+    """Return what keeps the model from being found, where the data cannot be read."""
+    try:
+        load_tokenizer(build_source(config))
+    except FoedusError as error:
+        return [str(error)]
+    return []
+
+
+def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
+    config = assembly.config
+    federation = assembly.federation()
+    return replace(
+        explanation,
+        cohort=_expected_cohort(config.rounds.cohort, len(assembly.data.sites)),
+        participants=[
+            Holding(
+                name=site.name,
+                rows={split: table.num_rows for split, table in site.splits.items()},
+                labels=_labels(assembly, site.name),
+                steps=assembly.site_task(site.name).steps if site.rows("train") else 0,
+            )
+            for site in assembly.data.sites
+        ],
+        labels=assembly.data.labels,
+        total=assembly.counts.total,
+        trained=assembly.counts.trained,
+        sent=assembly.counts.sent,
+        traffic=_traffic(assembly, federation.algorithm),
+        device=str(assembly.workspace.device),
+        notes=[*explanation.notes, *assembly.loaded.notes, *([assembly.data.note] if assembly.data.note else [])],
+    )
+
+
+def _labels(assembly: Assembly, name: str) -> Counter[str]:
+    """Return a participant's training rows by class; empty where the task has no classes."""
+    label = columns_of(assembly.config.task).label
+    site = next(site for site in assembly.data.sites if site.name == name)
+    return Counter(site.splits["train"][label].to_pylist()) if label and "train" in site.splits else Counter()
+
+
+def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
+    match cohort:
+        case sections.Fixed():
+            return cohort.size
+        case sections.Poisson():
+            return cohort.rate * population
+        case _:
+            return population
+
+
+def _traffic(assembly: Assembly, algorithm: Algorithm) -> Traffic:
+    """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss."""
+    state = assembly.initial_state(assembly.federation(algorithm))
+    request = Train(Broadcast(algorithm.broadcast(state), Clock(0, assembly.config.rounds.count)))
+    averaged, summed = (algorithm.templates(state.params, averaged=kind) for kind in (True, False))
+    update = LocalUpdate(averaged, weight=1.0, summed=summed, metrics={"loss": 0.0})
+    return Traffic(down=payload_bytes(request), up=payload_bytes(update))
