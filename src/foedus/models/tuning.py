@@ -113,15 +113,15 @@ def _add_adapters(
     from transformers.pytorch_utils import Conv1D
 
     model: Any = loaded.model
-    targets = _find_targets(model, lora.target_modules)
-    heads = [name for name in _whole_modules(model, head) if not _peft_adds(name, peft_task_type)]
+    heads = _whole_modules(model, head)
+    targets = _find_targets(model, lora.target_modules, heads)
     config = LoraConfig(
         task_type=peft_task_type,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=targets,
-        modules_to_save=heads or None,
+        modules_to_save=[name for name in heads if not _peft_adds(name, peft_task_type)] or None,
         fan_in_fan_out=any(isinstance(module, Conv1D) for _, module in _linear_modules(model)),
     )
     with explained(f"add LoRA to '{loaded.source}'"), quiet_transformers(), torch_seeded(key):
@@ -135,38 +135,50 @@ def _add_adapters(
     return result
 
 
-def _find_targets(model: Any, chosen: str | tuple[str, ...]) -> str | list[str]:
-    """Return names of linear layers for PEFT.
+def _find_targets(model: Any, chosen: str | tuple[str, ...], heads: Sequence[str]) -> list[str]:
+    """Return names of linear layers for PEFT; layers of the head are left out, as they are trained whole.
 
     Raises: ModelError if a name is not the end of any linear layer's.
     """
     from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN_TO_PEFT
 
-    if chosen == "all-linear":
-        return chosen
-    linear = [name for name, _ in _linear_modules(model)]
+    every = [name for name, _ in _linear_modules(model)]
+    below = [name for name in every if not any(f"{name}.".startswith(f"{head}.") for head in heads)]
+    if chosen in ("all-linear", ("all-linear",)):
+        return below
     if chosen == "auto":
         known = KNOWN_TO_PEFT.get(model.config.model_type, ())
         candidates = (*([known] if isinstance(known, list) else []), *_QUERY_AND_VALUE)
-        return next((list(names) for names in candidates if _all_end_some(names, linear)), "all-linear")
+        chosen = next((tuple(names) for names in candidates if all(_ending(name, below) for name in names)), ())
+        return _unambiguous(chosen, below, every) if chosen else below
     for name in chosen:
-        if not _all_end_some((name,), linear):
-            endings = sorted({full.rsplit(".", 1)[-1] for full in linear})
+        if not _ending(name, below):
+            endings = sorted({full.rsplit(".", 1)[-1] for full in below})
             raise ModelError(
-                f"model.tuning.target_modules: no linear layer is called '{name}'{suggest(name, endings)} "
-                f"{type(model).__name__} has: {', '.join(endings)}. Or use auto, or all-linear"
+                f"model.tuning.target_modules: no linear layer below the head is called '{name}'"
+                f"{suggest(name, endings)} {type(model).__name__} has: {', '.join(endings)}. Or use auto, or all-linear"
             )
-    return list(chosen)
+    return _unambiguous(chosen, below, every)
 
 
-def _all_end_some(names: Sequence[str], modules: Sequence[str]) -> bool:
-    return bool(names) and all(any(f".{module}".endswith(f".{name}") for module in modules) for name in names)
+def _ending(name: str, modules: Sequence[str]) -> list[str]:
+    """Return the modules that PEFT takes the name for."""
+    return [module for module in modules if f".{module}".endswith(f".{name}")]
 
 
-def _linear_modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def _unambiguous(names: Sequence[str], below: Sequence[str], every: Sequence[str]) -> list[str]:
+    """Return the names, or if one also fits a layer of the head, the full names of the layers below it."""
+    wanted = [module for name in names for module in _ending(name, below)]
+    return list(names) if len(wanted) == sum(len(_ending(name, every)) for name in names) else wanted
+
+
+def _linear_modules(model: Any) -> list[tuple[str, nn.Module]]:
+    """Return the linear layers by name, but for the one that gives the logits of a language model."""
     from transformers.pytorch_utils import Conv1D
 
-    return [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    output = model.get_output_embeddings()
+    linear = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return [(name, module) for name, module in linear if module is not output]
 
 
 def _whole_modules(model: nn.Module, parameters: frozenset[str]) -> list[str]:
