@@ -50,7 +50,7 @@ def by_sizes(rows: int, sizes: Sequence[float], key: SeedKey, minimum_rows: int 
 
     Sizes that add up to the number of rows are met exactly.
     """
-    counts = _in_proportion(np.asarray(sizes, np.float64), rows)
+    counts = in_proportion(np.asarray(sizes, np.float64), rows)
     if counts.min() < minimum_rows:
         raise _too_few(rows, len(sizes), minimum_rows, "give more rows, or sizes that differ less")
     return _named(np.split(key.numpy().permutation(rows), np.cumsum(counts)[:-1]))
@@ -91,7 +91,7 @@ def dirichlet_per_class(
         for attempt in range(TRIES):
             randomness = key.child("shares", attempt).numpy()
             shares = randomness.dirichlet([alpha] * count, size=len(class_sizes))
-            counts = np.stack([_in_proportion(s, n) for s, n in zip(shares, class_sizes, strict=True)], axis=1)
+            counts = np.stack([in_proportion(s, n) for s, n in zip(shares, class_sizes, strict=True)], axis=1)
             if counts.sum(axis=1).min() >= minimum_rows:
                 return counts
         return None
@@ -126,7 +126,7 @@ def dirichlet_per_participant(
     left = np.bincount(classes)
     randomness = key.child("mixes").numpy()
     mixes = randomness.dirichlet(alpha * left / left.sum(), size=count)
-    wanted = _in_proportion(np.ones(count), len(classes))
+    wanted = in_proportion(np.ones(count), len(classes))
     if wanted.min() < minimum_rows:
         raise _too_few(len(classes), count, minimum_rows, f"use a count of {len(classes) // minimum_rows} or less")
     counts = np.zeros((count, len(left)), np.int64)
@@ -184,7 +184,7 @@ def _class_numbers(labels: Sequence[str]) -> Indices:
     return classes
 
 
-def _in_proportion(shares: NDArray[np.float64], total: int) -> Indices:
+def in_proportion(shares: NDArray[np.float64], total: int) -> Indices:
     """Return whole numbers that sum to `total`, each within one of its share: the largest remainders round up."""
     exact = shares / shares.sum() * total
     counts: Indices = np.floor(exact + 1e-9).astype(np.int64)
