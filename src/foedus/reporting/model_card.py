@@ -139,6 +139,7 @@ def _body(run: Run) -> str:
         sites=counted(run.participant_count, "site"),
         task=summary.task.replace("_", " "),
         base=markdown(base_model_name(summary) or summary.model),
+        given_as=markdown(summary.model if summary.model in PACKAGED else ""),
         tuning=markdown(TUNINGS.get(summary.tuning or "", summary.tuning or "")),
         trained=f"{summary.parameters.trained:,}",
         total=f"{summary.parameters.total:,}",

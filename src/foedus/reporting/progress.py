@@ -17,7 +17,7 @@ from foedus.reporting.phrasing import duration, metric_name, metric_value, print
 from foedus.reporting.watching import Watch, closing_lines, round_lines, start_line, watch
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
 Clock = Callable[[], float]
 
@@ -97,7 +97,7 @@ def live(stream: TextIO, clock: Clock = time.monotonic) -> Iterator[Observer]:
     state: Watch | None = None
 
     def shown() -> RenderableType:
-        return _status(state, clock(), console) if state is not None else Text()
+        return status(state, clock(), console.width) if state is not None else Text()
 
     with Live(console=console, get_renderable=shown, refresh_per_second=5, transient=True) as display:
 
@@ -116,7 +116,7 @@ def live(stream: TextIO, clock: Clock = time.monotonic) -> Iterator[Observer]:
         yield observe
 
 
-def _status(state: Watch, now: float, console: Console) -> RenderableType:
+def status(state: Watch, now: float, columns: int) -> RenderableType:
     """Return the lines of live progress: rounds with a bar, then the phase with its participants."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
@@ -127,7 +127,7 @@ def _status(state: Watch, now: float, console: Console) -> RenderableType:
     within = state.done / state.expected * (0.9 if state.phase == "train" else 1) if state.expected else 0.0
     progress = over + (min(within, 1.0) if state.round_began is not None else 0.0)
     left = state.seconds_left(now)
-    width = max(10, min(40, console.width - 46))
+    width = max(10, min(40, columns - 46))
     grid = Table.grid(padding=(0, 2))
     grid.add_row(
         Text(f"round {state.round:,} of {state.run.rounds:,}", style="bold"),
@@ -144,7 +144,7 @@ def _status(state: Watch, now: float, console: Console) -> RenderableType:
             told += f" loss {metric_value(state.report.loss)}"
         rest.append(told)
     rest.append(_headline(state))
-    rest.truncate(console.width, overflow="ellipsis")
+    rest.truncate(columns, overflow="ellipsis")
     return Group(grid, rest)
 
 
