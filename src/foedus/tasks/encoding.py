@@ -14,7 +14,7 @@ from torch import Tensor
 from foedus.core.errors import DataError
 from foedus.training.task import Example
 
-_ROWS_AT_ONCE = 1000  # rows handed to the tokenizer in one call: bounds the memory of its Python lists
+ROWS_AT_ONCE = 1000  # rows handed to the tokenizer in one call: bounds the memory of its Python lists
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class EncodedRows(Sequence[Example]):
 
 
 def text_column(rows: pa.Table, name: str) -> list[str]:
-    """Return the column's texts; numbers and other values are written out.
+    """Return the column's texts; numbers and truth values are written out as Arrow writes them.
 
     Raises: DataError if a row has none.
     """
@@ -84,21 +84,26 @@ def text_column(rows: pa.Table, name: str) -> list[str]:
         raise DataError(
             f"column '{name}': {column.null_count} of {len(column)} rows have no value. Remove them, or fill them in"
         )
-    return [value if isinstance(value, str) else str(value) for value in column.to_pylist()]
+    texts: list[str] = column.cast(pa.string()).to_pylist()
+    return texts
 
 
-def tokenise(tokenizer: Any, *texts: Sequence[str], max_length: int, **options: Any) -> dict[str, RaggedTensor]:
+def tokenise(
+    tokenizer: Any, *texts: Sequence[str], max_length: int, as_target: bool = False
+) -> dict[str, RaggedTensor]:
     """Return the columns that the tokenizer gives for texts, or for pairs of texts, truncated to max_length tokens.
 
+    as_target: the texts are written, not read; some translation models tokenise these in another way.
     A text without any token becomes one end-of-text (or padding) token: models need something to read.
     """
     names = ["input_ids"] + (["token_type_ids"] if len(texts) == 2 else [])
     rows: dict[str, list[Sequence[int]]] = {name: [] for name in names}
     stand_in = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
-    for start in range(0, len(texts[0]), _ROWS_AT_ONCE):
-        chunk = [list(column[start : start + _ROWS_AT_ONCE]) for column in texts]
+    for start in range(0, len(texts[0]), ROWS_AT_ONCE):
+        chunk = [list(column[start : start + ROWS_AT_ONCE]) for column in texts]
+        named = {"text_target": chunk[0]} if as_target else dict(zip(("text", "text_pair"), chunk, strict=False))
         encoded: Mapping[str, list[list[int]]] = tokenizer(
-            *chunk, truncation=True, max_length=max_length, return_token_type_ids=len(texts) == 2, **options
+            **named, truncation=True, max_length=max_length, return_token_type_ids=len(texts) == 2
         )
         rows["input_ids"] += [ids or [stand_in] for ids in encoded["input_ids"]]
         if len(texts) == 2:

@@ -1,4 +1,4 @@
-"""Calls of a Transformer's forward pass, whatever its architecture and whatever PEFT wraps around it."""
+"""Calls of a Transformer, whatever its architecture and whatever PEFT wraps around it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from foedus.models.foreign_calls import quiet_transformers
 from foedus.training.task import Batch
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids")
@@ -27,3 +28,17 @@ def compute_logits(model: nn.Module, batch: Batch) -> Tensor:
         inputs["use_cache"] = False  # keys and values kept for generation would only cost memory
     logits: Tensor = model(**inputs).logits
     return logits
+
+
+def generate_greedily(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+    """Return the tokens that the model writes, always taking the likeliest; a decoder's begin with its prompt."""
+    generator: Any = model
+    with quiet_transformers():
+        written: Tensor = generator.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+        )
+    return written

@@ -1,0 +1,104 @@
+"""Filling the gaps of a text: masked tokens are predicted from all others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from foedus.core.errors import ModelError
+from foedus.core.seeds import SeedKey
+from foedus.federation.messages import Sums
+from foedus.tasks.encoding import EncodedRows, pad, padding_mask, text_column, tokenise
+from foedus.tasks.model_calls import compute_logits
+from foedus.tasks.token_loss import IGNORED, sparse_token_loss, token_score, token_tally
+from foedus.training.task import Batch, Example, Loss
+
+
+@dataclass(frozen=True)
+class MaskedLM:
+    """Texts to their masked tokens.
+
+    mask_probability: share of an example's tokens that are predicted: the rounded share, but at least one; special
+        tokens never. Of the chosen, 80 % are replaced by the mask token, 10 % by a random one, and 10 % stay.
+    Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, and its create_pretraining_data.py.
+    """
+
+    tokenizer: Any
+    text: str
+    max_length: int
+    mask_probability: float = 0.15
+
+    auto_class: ClassVar[str] = "AutoModelForMaskedLM"
+    peft_task_type: ClassVar[str | None] = None
+    headline: ClassVar[str] = "perplexity"
+    higher_is_better: ClassVar[bool] = False
+
+    def encode(self, rows: pa.Table) -> Sequence[Example]:
+        """Return tokens, truncated to max_length.
+
+        Raises: DataError if a row has no text. ModelError if the tokenizer has no mask token.
+        """
+        if self.tokenizer.mask_token_id is None:
+            raise ModelError(
+                "the tokenizer has no mask token, so the model cannot fill gaps. Use task.kind: causal_lm, or a model "
+                "such as bert or roberta"
+            )
+        return EncodedRows(tokenise(self.tokenizer, text_column(rows, self.text), max_length=self.max_length))
+
+    def length(self, example: Example) -> int:
+        """Return the tokens of the text."""
+        return len(example["input_ids"])
+
+    def collate(self, examples: Sequence[Example], key: SeedKey | None = None) -> Batch:
+        """Return the examples masked and padded on the right.
+
+        key: draws the mask. None takes each example's mask from its own tokens, so that it is always the same.
+        """
+        special = torch.tensor(sorted(self.tokenizer.all_special_ids))
+        tokens = [example["input_ids"].long() for example in examples]
+        keys = [_key_of(row) if key is None else key.child(index) for index, row in enumerate(tokens)]
+        masked = [self._mask(row, torch.isin(row, special), k) for row, k in zip(tokens, keys, strict=True)]
+        return {
+            "input_ids": pad([inputs for inputs, _ in masked], self.tokenizer.pad_token_id),
+            "attention_mask": padding_mask(tokens),
+            "targets": pad([targets for _, targets in masked], IGNORED),
+        }
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the cross-entropy summed over the chosen tokens."""
+        return sparse_token_loss(compute_logits(model, batch), batch["targets"])
+
+    @torch.inference_mode()
+    def tally(self, model: nn.Module, batch: Batch) -> Sums:
+        """Return the sums of token_tally over the chosen tokens."""
+        return token_tally(compute_logits(model, batch), batch["targets"])
+
+    def score(self, sums: Sums) -> Mapping[str, float]:
+        """Return the metrics of token_score; perplexity is that of the chosen tokens given all others."""
+        return token_score(sums)
+
+    def _mask(self, tokens: Tensor, is_special: Tensor, key: SeedKey) -> tuple[Tensor, Tensor]:
+        """Return what the model reads and what it shall predict."""
+        generator = key.torch()
+        places = (~is_special).nonzero().flatten()
+        count = min(len(places), max(1, round(self.mask_probability * len(places))))
+        chosen = places[torch.randperm(len(places), generator=generator)[:count]]
+        fate = torch.rand(count, generator=generator)
+        inputs, targets = tokens.clone(), torch.full_like(tokens, IGNORED)
+        targets[chosen] = tokens[chosen]
+        inputs[chosen[fate < 0.8]] = self.tokenizer.mask_token_id
+        random = torch.randint(len(self.tokenizer), (count,), generator=generator)
+        is_random = (fate >= 0.8) & (fate < 0.9)
+        inputs[chosen[is_random]] = random[is_random]
+        return inputs, targets
+
+
+def _key_of(tokens: Tensor) -> SeedKey:
+    """Return a key that depends on the tokens alone."""
+    return SeedKey(hashlib.sha256(b"masked_lm evaluation" + tokens.numpy().tobytes()).digest())
