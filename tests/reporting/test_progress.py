@@ -159,6 +159,18 @@ def test_the_stream_decides_between_lines_and_live_progress(tmp_path: Path, monk
     assert terminal.getvalue().endswith('{"event": "round_started", "round": 1, "cohort": ["a"]}\n')
 
 
+def test_the_part_of_a_round_that_is_over_never_shrinks() -> None:
+    state: Watch | None = watch(None, RunStarted("r", ["a", "b"], 5, 1, "accuracy", True, 1, "cpu"), 0.0)
+    state = watch(state, RoundStarted(1, ["a", "b"]), 1.0)
+    parts = []
+    for phase in ("train", "train", "evaluate", "evaluate"):
+        state = watch(state, ParticipantReported(1, "a", "train" if phase == "train" else "evaluate", None, 1.0), 2.0)
+        assert state is not None
+        parts.append(state.part_of_round())
+    assert parts == sorted(parts)
+    assert parts[-1] == 1.0
+
+
 def shown(state: Watch | None, columns: int = 110) -> str:
     assert state is not None
     console = Console(file=io.StringIO(), width=columns)

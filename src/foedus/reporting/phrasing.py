@@ -95,6 +95,17 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def roughly(seconds: float) -> str:
+    """Return a span of time that is only estimated.
+
+    >>> roughly(4.4), roughly(95), roughly(5000)
+    ('4 s', '2 min', '1 h 23 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return duration(60 * max(1, round(seconds / 60)))
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun.
 

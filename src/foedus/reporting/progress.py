@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from foedus.federation.events import Event, Observer, RoundEnded, RunEnded, RunStarted, ignore
-from foedus.reporting.phrasing import duration, metric_name, metric_value, printable
+from foedus.reporting.phrasing import metric_name, metric_value, printable, roughly
 from foedus.reporting.watching import Watch, closing_lines, round_lines, start_line, watch
 
 if TYPE_CHECKING:
@@ -123,16 +123,14 @@ def status(state: Watch, now: float, columns: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    over = state.round - (1 if state.round_began is not None else 0)
-    within = state.done / state.expected * (0.9 if state.phase == "train" else 1) if state.expected else 0.0
-    progress = over + (min(within, 1.0) if state.round_began is not None else 0.0)
+    progress = state.round - (1 if state.round_began is not None else 0) + state.part_of_round()
     left = state.seconds_left(now)
     width = max(10, min(40, columns - 46))
     grid = Table.grid(padding=(0, 2))
     grid.add_row(
         Text(f"round {state.round:,} of {state.run.rounds:,}", style="bold"),
         ProgressBar(total=state.run.rounds, completed=progress, width=width),
-        Text(f"about {duration(left)} left" if left is not None else "measuring the first round"),
+        Text(f"about {roughly(left)} left" if left is not None else "measuring the first round"),
     )
     verb = "training" if state.phase == "train" else "evaluating"
     rest = Text(f"{verb}: {min(state.done, state.expected):,} of {state.expected:,} sites", style="dim")

@@ -72,7 +72,7 @@ def key_figures(run: Run) -> Sequence[KeyFigure]:
         remark = ", ".join(f"{word} {duration(seconds)}" for seconds, word in parts if seconds)
         figures.append(KeyFigure("time", duration(total), remark))
     of = summary.parameters
-    share = f"{of.sent / of.total:.2g}" if not of.total else f"{100 * of.sent / of.total:.3g} % of {of.total:,}"
+    share = f"{100 * of.sent / of.total:.3g} % of {of.total:,}" if of.total else ""
     figures.append(KeyFigure("parameters sent", f"{of.sent:,}", share))
     return figures
 

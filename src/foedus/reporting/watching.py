@@ -15,7 +15,7 @@ from foedus.federation.events import (
     RunEnded,
     RunStarted,
 )
-from foedus.reporting.phrasing import counted, duration, metric_name, metric_value, printable
+from foedus.reporting.phrasing import counted, duration, metric_name, metric_value, printable, roughly
 from foedus.reporting.records import read_run
 from foedus.reporting.verdicts import verdict
 
@@ -37,6 +37,13 @@ class Watch:
     round_began: float | None = None
     measured: Sequence[float] = ()
     latest: Mapping[str, Any] | None = None
+
+    def part_of_round(self) -> float:
+        """Return how much of the round at work is over, in [0, 1]; evaluation counts for a fifth."""
+        if self.round_began is None or not self.expected:
+            return 0.0
+        part = min(self.done / self.expected, 1.0)
+        return 0.8 * part if self.phase == "train" else 0.8 + 0.2 * part
 
     def seconds_left(self, now: float) -> float | None:
         """Return the time that the rounds to come will take if they take what the measured ones took."""
@@ -103,7 +110,7 @@ def round_lines(state: Watch, record: Mapping[str, Any], now: float) -> Sequence
     parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
     parts.append(duration(sum(record.get("seconds", {}).values())))
     if (left := state.seconds_left(now)) is not None and number < state.run.rounds:
-        parts.append(f"about {duration(left)} left")
+        parts.append(f"about {roughly(left)} left")
     lines = [f"round {number:,} of {state.run.rounds:,}: {', '.join(parts)}"]
     if not record.get("stood", True):
         lines.append(f"  round {number:,} did not stand: {record.get('reason') or 'no reason told'}")
