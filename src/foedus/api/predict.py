@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from foedus.config import sections
+from foedus.config.loading import load_config
 from foedus.core.errors import RunFolderError
 from foedus.federation.run_folder import RunFolder
+from foedus.models.export import load_for_prediction
+from foedus.tasks.prediction import Text
+from foedus.tasks.prediction import predict as predict_texts
 
 
 def predict(
-    folder: Path | str, texts: Sequence[str], *, top_k: int = 1, max_new_tokens: int = 40
+    folder: Path | str, texts: Sequence[Text], *, top_k: int = 1, max_new_tokens: int = 40
 ) -> Sequence[Mapping[str, Any]]:
     """Return, for each text, what a run's model makes of it: classes with probabilities, or text.
 
-    folder: a run folder.
+    folder: a run folder. texts: a pair for each, where the task classifies pairs.
     Raises: RunFolderError if the run has no model yet; ModelError if it cannot be loaded.
     """
-    from foedus.models.export import load_for_prediction
-    from foedus.tasks.prediction import predict as predict_texts
-
     run = RunFolder(Path(folder))
     if not run.model.is_dir() or not run.summary.is_file():
         raise RunFolderError(
             f"{run.path} holds no finished run; start one with foedus run CONFIG, "
             f"or go on with foedus run --resume {run.path}"
         )
-    summary = json.loads(run.summary.read_text())
+    config = load_config(run.config)
     model, tokenizer = load_for_prediction(run.model)
-    return predict_texts(summary["task"], model, tokenizer, texts, top_k=top_k, max_new_tokens=max_new_tokens)
+    return predict_texts(
+        config.task.kind,
+        model,
+        tokenizer,
+        texts,
+        top_k=top_k,
+        max_new_tokens=max_new_tokens,
+        max_length=config.task.max_length,
+        prefix=config.task.prefix if isinstance(config.task, sections.SequenceToSequence) else "",
+    )

@@ -62,7 +62,7 @@ def read_data(config: sections.RunConfig, key: SeedKey) -> Data:
     columns = columns_of(config.task)
     match config.participants:
         case sections.Files() as files:
-            sites = find_sites(
+            sites: Sequence[Site] = find_sites(
                 config.root,
                 files.train,
                 columns.names,

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from foedus.config import sections
+from foedus.tasks.causal_lm import CausalLM
+from foedus.tasks.masked_lm import MaskedLM
+from foedus.tasks.sequence_to_sequence import SequenceToSequence
 from foedus.tasks.text_classification import TextClassification
 from foedus.training.task import Task
 
@@ -14,7 +17,21 @@ def build_task(chosen: sections.Task, tokenizer: Any, labels: Sequence[str] | No
     """Return the task. labels: the classes that the participants agreed on, where the task has any."""
     match chosen:
         case sections.TextClassification():
-            assert labels is not None
+            assert labels is not None, "read_data agrees on labels for classification"
             return TextClassification(tokenizer, tuple(chosen.text), chosen.label, tuple(labels), chosen.max_length)
+        case sections.CausalLM():
+            return CausalLM(tokenizer, chosen.text, chosen.max_length, chosen.packing)
+        case sections.MaskedLM():
+            return MaskedLM(tokenizer, chosen.text, chosen.max_length, chosen.mask_probability)
+        case sections.SequenceToSequence():
+            return SequenceToSequence(
+                tokenizer,
+                chosen.source,
+                chosen.target,
+                chosen.max_length,
+                chosen.max_target_length,
+                chosen.prefix,
+                chosen.generate,
+            )
         case _:
-            raise NotImplementedError
+            assert_never(chosen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -158,4 +159,4 @@ class RunConfig(Section):
     @property
     def run_folder(self) -> Path:
         """The folder that this run writes."""
-        return self.locate(self.output.folder) / self.name
+        return Path(os.path.normpath(self.locate(self.output.folder) / self.name))

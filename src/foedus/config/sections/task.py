@@ -67,6 +67,9 @@ class CausalLM(Section):
     """The column that holds the text."""
     max_length: Annotated[Whole, Field(ge=2)] = 256
     """Tokens that the model sees at once."""
+    packing: bool = False
+    """Put a participant's texts one after the other and cut blocks of max_length, as pre-training does: nothing
+    is lost. Otherwise each text is an example, and what is longer is cut off."""
 
 
 class MaskedLM(Section):
@@ -95,6 +98,8 @@ class SequenceToSequence(Section):
     """Tokens of a source text that are read; the rest is cut off."""
     max_target_length: Annotated[Whole, Field(ge=2)] = 64
     """Tokens of a target text that are learnt; the rest is cut off."""
+    generate: bool = False
+    """Also write the targets when evaluating, and count how many are right to the letter; slow."""
 
 
 Task = Annotated[
