@@ -20,6 +20,12 @@ PIPELINES = {
     "masked_lm": "fill-mask",
     "sequence_to_sequence": "text2text-generation",
 }
+AUTO_CLASSES = {
+    "text_classification": "AutoModelForSequenceClassification",
+    "causal_lm": "AutoModelForCausalLM",
+    "masked_lm": "AutoModelForMaskedLM",
+    "sequence_to_sequence": "AutoModelForSeq2SeqLM",
+}
 TUNINGS = {"lora": "LoRA", "head": "its head only", "full": "all parameters"}
 # What the packaged checkpoints are called on the hub.
 PACKAGED = {
@@ -166,13 +172,21 @@ def _body(run: Run) -> str:
 def _usage(run: Run) -> str:
     """Return how to use the model, as fenced code."""
     name = re.sub(r"[^\w.-]", "_", run.folder.name)
-    lines = [f'foedus predict {name} "your text"    # where {name} is the run folder', "```", "", "```python"]
-    pipeline = PIPELINES.get(run.summary.task)
-    if _is_adapter(run) or pipeline in {None, "text2text-generation"}:
-        lines += ["import foedus", "", f'foedus.predict("{name}", ["your text"])']
-    else:
-        lines += ["from transformers import pipeline", "", f'pipeline("{pipeline}", model="{name}/model")("your text")']
-    return "\n".join(["```bash", *lines, "```"])
+    auto = AUTO_CLASSES.get(run.summary.task, "AutoModel")
+    return "\n".join(
+        [
+            "```bash",
+            f'foedus predict {name} "your text"    # where {name} is the run folder',
+            "```",
+            "",
+            "```python",
+            f"from transformers import {auto}, AutoTokenizer",
+            "",
+            f'model = {auto}.from_pretrained("{name}/model")',
+            f'tokenizer = AutoTokenizer.from_pretrained("{name}/model")',
+            "```",
+        ]
+    )
 
 
 def _limits(run: Run) -> Sequence[str]:
