@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
@@ -111,6 +112,7 @@ def load_clinics(key: SeedKey, hospitals: int = 8, train_rows: int = 3000, test_
     return Scenario(sites, labels, NOTE)
 
 
+@cache  # a comparison loads it once a seed, and it never changes
 def read_descriptions() -> Descriptions:
     """Return the descriptions of the chapters in CHAPTERS; a text that repeats an earlier one is left out."""
     chapter_numbers = {number: place for place, number in enumerate(CHAPTERS)}
