@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from foedus.core import trees
-from foedus.core.errors import FoedusError, ParticipantError
-from foedus.federation.checkpoints import load_trees, save_trees
+from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
+from foedus.federation.checkpoints import load_trees, save_trees, sync
 from foedus.federation.messages import Failure, ParticipantId, Reply, Request
 from foedus.federation.participant import answer
 from foedus.federation.protocols import LocalRule, LocalTask, Memory
+
+INDEX = "participants.json"
 
 
 class InProcessEngine:
     """Participants that share this process and one copy of the model.
 
-    device: where what they remember is kept; the CPU unless told. The order of replies is the population's, so equal seeds give equal bytes.
+    The order of replies is the population's, so equal seeds give equal bytes.
+    device: where what they remember is kept; the CPU unless told.
     reraise: raise a participant's unexpected error here instead of leaving it out, for debugging.
     """
 
@@ -35,6 +39,7 @@ class InProcessEngine:
         self._local = local
         self._tasks = dict(tasks)
         self._memories: dict[ParticipantId, Memory] = {}
+        self._unsettled: dict[ParticipantId, Memory] = {}
         self._device = device
         self._reraise = reraise
 
@@ -49,27 +54,54 @@ class InProcessEngine:
                 yield name, self._answer(name, task, requests[name])
 
     def _answer(self, name: ParticipantId, task: LocalTask, request: Request) -> Reply:
+        before = self._memories.get(name, {})
         try:
-            reply, memory = answer(self._local, task, request, self._memories.get(name, {}))
-            if broken := [key for key, tree in memory.items() if not trees.is_finite(tree)]:
-                raise ParticipantError(f"what it would remember as {broken[0]} holds NaN or infinite values")
+            reply, memory = answer(self._local, task, request, before)
+            if memory is not before:
+                _check_memory(memory)
+                self._unsettled[name] = memory
         except Exception as error:  # whatever a participant raises costs its own update only
             if self._reraise:
                 raise
             return Failure(failure_reason(error))
-        if memory:
-            self._memories[name] = memory
         return reply
 
+    def settle(self, counted: Collection[ParticipantId]) -> None:
+        """Keep the new memories of those who counted and forget the others'."""
+        self._memories |= {name: memory for name, memory in self._unsettled.items() if name in counted}
+        self._unsettled = {}
+
     def save_memories(self, folder: Path) -> None:
-        """Write one safetensors file per participant that remembers something."""
-        for name, memory in self._memories.items():
-            save_trees(folder / f"{name}.safetensors", memory)
+        """Write one safetensors file per participant that remembers something, and a list of them.
+
+        Participants' names may hold what a file's name may not, so files are counted.
+        """
+        names = [name for name, memory in self._memories.items() if memory]
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate(names):
+            save_trees(folder / f"{number:05d}.safetensors", self._memories[name])
+        (folder / INDEX).write_text(json.dumps(names))
+        sync(folder / INDEX)
+        sync(folder)
 
     def load_memories(self, folder: Path) -> None:
-        """Read what save_memories wrote."""
-        files = sorted(folder.glob("*.safetensors")) if folder.exists() else []
-        self._memories = {path.name.removesuffix(".safetensors"): load_trees(path, self._device) for path in files}
+        """Read what save_memories wrote.
+
+        Raises: RunFolderError if a file is missing or damaged.
+        """
+        try:
+            names = json.loads((folder / INDEX).read_text())
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{folder / INDEX} cannot be read; it is missing or damaged") from error
+        self._unsettled = {}
+        self._memories = {
+            name: load_trees(folder / f"{number:05d}.safetensors", self._device) for number, name in enumerate(names)
+        }
+
+
+def _check_memory(memory: Memory) -> None:
+    if broken := [name for name, tree in memory.items() if not trees.is_finite(tree)]:
+        raise ParticipantError(f"what it would remember as {broken[0]} holds NaN or infinite values")
 
 
 def failure_reason(error: Exception) -> str:

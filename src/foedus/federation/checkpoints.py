@@ -92,19 +92,22 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("round-")))
 
 
-def load_checkpoint(place: Path, engine: Engine, device: torch.device | None = None) -> tuple[ServerState, Mapping[str, Any]]:
+def load_checkpoint(
+    place: Path, engine: Engine, device: torch.device | None = None
+) -> tuple[ServerState, Mapping[str, Any]]:
     """Read a checkpoint, give the participants their memories back, and return the state and its facts.
 
     Raises: RunFolderError if a file is missing or damaged.
     """
     try:
         facts = json.loads((place / "state.json").read_text())
-    except (OSError, ValueError) as error:
+        rounds_over = int(facts["round"])
+        read = load_trees(place / "server.safetensors", device)
+        params: ParamTree = read["params"]
+        engine.load_memories(place / "participants")
+    except (OSError, ValueError, KeyError, TypeError, RunFolderError) as error:
         raise RunFolderError(
-            f"{place / 'state.json'} cannot be read; delete {place} to go on from the one before"
+            f"the checkpoint {place} is damaged ({error}); delete that folder to go on from the round before it"
         ) from error
-    read = load_trees(place / "server.safetensors", device)
-    params: ParamTree = read["params"]
     memory = {name.removeprefix("memory."): tree for name, tree in read.items() if name.startswith("memory.")}
-    engine.load_memories(place / "participants")
-    return ServerState(int(facts["round"]), params, memory), facts
+    return ServerState(rounds_over, params, memory), facts

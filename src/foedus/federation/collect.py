@@ -171,9 +171,9 @@ def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: Runn
 
     def accept(sender: ParticipantId, reply: Reply) -> None:
         nonlocal received_bytes
-        received_bytes += payload_bytes(reply)
         match reply:
             case LocalUpdate():
+                received_bytes += payload_bytes(reply)
                 total.add(reply)
                 metrics[sender] = reply.metrics
             case Failure():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.checkpoints import checkpoints, load_checkpoint, save_checkpoint
 from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
-from foedus.federation.messages import Clock
+from foedus.federation.messages import Clock, Sums
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation, RoundReport, evaluate, play_round
 from foedus.federation.run_folder import RunFolder
@@ -69,7 +70,10 @@ def run_rounds(
             keep_checkpoints,
         )
         observe(RoundEnded(record))
-        failed = 0 if report.stood else failed + 1
+        if report.stood:
+            failed = 0
+        elif len(report.cohort) >= federation.plan.min_reports:  # a small draw says nothing about the participants
+            failed += 1
         if failed == PATIENCE:
             reasons = "; ".join(f"{name} {why}" for name, why in list(report.collected.left_out.items())[:3])
             raise RoundError(
@@ -108,12 +112,19 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
 
 
 def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any] | None:
-    """Return the metrics over all sites and, if declared, of each; None if nobody had rows."""
-    if not evaluation.union:
+    """Return the metrics over all sites and, if declared, of each; None if nobody has rows to measure on.
+
+    "all" is empty if those who have were all left out. A metric that is NaN or infinite is null: JSON has neither.
+    """
+    if not evaluation.union and not evaluation.left_out:
         return None
-    record: dict[str, Any] = {"all": dict(federation.score(evaluation.union))}
+
+    def scores(sums: Sums) -> Mapping[str, float | None]:
+        return {name: value if math.isfinite(value) else None for name, value in federation.score(sums).items()}
+
+    record: dict[str, Any] = {"all": scores(evaluation.union) if evaluation.union else {}}
     if federation.plan.per_site:
-        record["sites"] = {name: dict(federation.score(sums)) for name, sums in evaluation.sites.items()}
+        record["sites"] = {name: scores(sums) for name, sums in evaluation.sites.items()}
     if evaluation.left_out:
         record["left_out"] = dict(evaluation.left_out)
     return record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -43,7 +43,8 @@ class Correction:
 class LocalResult:
     """What local training gives to the participant's half of a strategy.
 
-    params: the trained parameters; a fresh tree.
+    params: the trained parameters. They may lie in the model, which the next participant trains, so
+        clone what is remembered of them.
     weight: what the run's weighting gives this participant (examples, tokens, or 1).
     step_sizes: the learning rate of each optimizer step, in order.
     metrics: weighted means over the round, such as {"loss": …}.
@@ -178,6 +179,15 @@ class Engine(Protocol):
 
         It gets the whole cohort at once. A participant that does not answer has dropped out and is
         not yielded; one that fails yields a Failure. Nothing that a participant does raises here.
+        What training leaves to remember is provisional until `settle`.
+        """
+        ...
+
+    def settle(self, counted: Collection[ParticipantId]) -> None:
+        """Tell those who trained since the last call whether their update is in the model.
+
+        The others go back to what they remembered before: control variates that moved while the
+        coordinator's did not would leave every later round with a bias.
         """
         ...
 

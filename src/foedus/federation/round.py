@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from foedus.core import trees
+from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.federation.collect import (
     Collected,
@@ -69,7 +70,7 @@ class Federation:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What happened in one round; `records.py` writes it down."""
+    """What happened in one round."""
 
     round: int
     cohort: Sequence[ParticipantId]
@@ -90,8 +91,9 @@ def play_round(
 ) -> tuple[ServerState, RoundReport]:
     """Play the round after `state.round` rounds; return the new state and what happened.
 
-    With fewer than `min_reports` usable updates the round does not stand: the parameters and the
-    coordinator's memory stay as they were, and the clock goes on.
+    With fewer than `min_reports` usable updates the round does not stand: the parameters and all
+    memories stay as they were, and the clock goes on.
+    Raises: ConfigError if the strategy's step returns other parameters than the model's.
     """
     started = time.perf_counter()
     algorithm, plan = federation.algorithm, federation.plan
@@ -112,9 +114,12 @@ def play_round(
         reason = f"{total.reports} of {len(cohort)} updates could be used, min_reports is {plan.min_reports}"
     else:
         stepped, memory = algorithm.step(state, total.aggregate(len(population)))
+        if problem := trees.mismatch(stepped, state.params):
+            raise ConfigError(f"the strategy's step did not return the model's parameters: {problem}; mend its `step`")
         params = trees.cast(stepped, like=state.params)
         if not trees.is_finite(params):
             reason, params, memory = "the step led to NaN or infinite parameters", state.params, state.memory
+    federation.engine.settle([] if reason else [name for name in cohort if name not in collected.left_out])
     after = ServerState(state.round + 1, params, memory)
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None

@@ -50,21 +50,31 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def records(self) -> list[Record]:
-        """Return the rounds recorded so far."""
+        """Return the rounds recorded so far; a line that a crash cut short is not one."""
         if not self.rounds.exists():
             return []
-        return [json.loads(line) for line in self.rounds.read_text().splitlines()]
+        *whole, _ = self.rounds.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in whole]
 
     def append(self, record: Record) -> int:
         """Add a round's record and return the file's size after it, in bytes."""
-        with self.rounds.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with self.rounds.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
 
     def truncate_records(self, size: int) -> None:
-        """Forget the records of rounds after the one that a checkpoint was written for."""
+        """Forget the records of rounds after the one that a checkpoint was written for.
+
+        Raises: RunFolderError if there are fewer than at that time.
+        """
+        present = self.rounds.stat().st_size if self.rounds.exists() else 0
+        if present < size:
+            raise RunFolderError(
+                f"{self.rounds} has {present} bytes, and had {size} at the last checkpoint: it is missing or damaged; "
+                "put it back, or start the run anew with --overwrite"
+            )
         with self.rounds.open("r+b") as file:
             file.truncate(size)
 
@@ -93,12 +103,18 @@ def opened(folder: RunFolder) -> Iterator[None]:
         yield
 
 
+def is_taken(folder: RunFolder) -> bool:
+    """Return whether something lies in the folder already."""
+    return folder.path.is_dir() and any(not path.name.startswith(".") for path in folder.path.iterdir())
+
+
 def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
     """Make room for a new run.
 
     Raises: RunFolderError if there is a run already and it may not be overwritten.
     """
-    if not folder.path.exists() or not any(p.name != ".lock" for p in folder.path.iterdir()):
+    present = [path for path in folder.path.iterdir() if not path.name.startswith(".")] if folder.path.exists() else []
+    if not present:
         return
     if not overwrite:
         raise RunFolderError(
@@ -107,7 +123,5 @@ def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
         )
     if not folder.config.exists():
         raise RunFolderError(f"{folder.path} is not a run's folder, so it is not overwritten; choose another --name")
-    for path in folder.path.iterdir():
-        if path.name == ".lock":
-            continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in present:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
