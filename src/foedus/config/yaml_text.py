@@ -7,7 +7,7 @@ true, false, null and plain decimal numbers are more than text, and a number kee
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,15 @@ class _Dumper(yaml.SafeDumper):
         style = '"' if re.search("[\x85\u2028\u2029]", data) else None
         return self.represent_scalar(_PREFIX + "str", data, style=style)
 
+    def represent_list(self, data: Iterable[Any]) -> SequenceNode:
+        """Put a list of plain values on one line."""
+        items = list(data)
+        plain = not any(isinstance(item, dict | list) for item in items)
+        return self.represent_sequence(_PREFIX + "seq", items, flow_style=plain)
+
 
 _Dumper.add_representer(str, _Dumper.represent_str)
+_Dumper.add_representer(list, _Dumper.represent_list)
 
 
 for _name, _pattern, _first in _PLAIN_VALUES:
@@ -83,9 +90,10 @@ def parse(text: str, source: str) -> Document:
     return Document(value, lines)
 
 
-def dump(value: Any) -> str:
-    """Return a value as YAML that `parse` reads back."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+def dump(value: Any, *, compact: bool = False) -> str:
+    """Return a value as YAML that `parse` reads back; `compact` puts the innermost parts on one line."""
+    style = None if compact else False
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=style)
 
 
 @dataclass(frozen=True)
