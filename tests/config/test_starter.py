@@ -11,7 +11,7 @@ from foedus.config.structure import kinds_of
 from foedus.core.errors import ConfigError
 
 HEADER = "patient_id;Befund;Stadium\n"
-ROWS = "".join(f"{row // 2};unremarkable;{'I' * (1 + row % 2)}\n" for row in range(20))
+ROWS = "".join(f"{row // 2};lungs unremarkable;{'I' * (1 + row % 2)}\n" for row in range(20))
 
 
 @pytest.fixture
