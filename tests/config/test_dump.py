@@ -61,7 +61,7 @@ INTO = st.one_of(
 PARTICIPANTS = st.one_of(
     section({"train": SOURCES}, validation=SOURCES, test=SOURCES, split=SPLITS),
     section({"kind": "partition", "path": PATHS, "into": INTO}, test=PATHS, split=SPLITS),
-    section({"kind": "scenario", "scenario": "clinics"}, options=OPTIONS),
+    section({"kind": "scenario", "scenario": st.sampled_from(["clinics", {"hospitals": 3}])}),
 )
 STRATEGIES = st.one_of(
     st.sampled_from(["fedavg", "fedavgm", "fedyogi", "fedadagrad", "scaffold", "fednova", "feddyn", "fedexp"]),

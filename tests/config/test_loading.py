@@ -234,8 +234,18 @@ def test_a_problem_is_named_with_its_place(refusal: Refusal, added: str, message
         ),
         (
             "train: sites/*.csv",
+            "kind: scenario\n  scenario: {hospital: 3}",
+            "participants.scenario.hospital: unknown key; did you mean 'hospitals'? (line 9)",
+        ),
+        (
+            "train: sites/*.csv",
+            "kind: scenario\n  scenario: {hospitals: 9}",
+            "participants.scenario.hospitals: is 9; must be at most 8 (line 9)",
+        ),
+        (
+            "train: sites/*.csv",
             "kind: scenario\n  scenario: clinic",
-            "participants.scenario: unknown 'clinic'; did you mean 'clinics'? (line 9)",
+            "participants.scenario.kind: unknown 'clinic'; did you mean 'clinics'? (line 9)",
         ),
     ],
 )

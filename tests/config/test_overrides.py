@@ -20,6 +20,11 @@ KEYS = st.text("abcxyz_", min_size=1, max_size=6)
         ({}, "local.optimizer.weight_decay=0", {"local": {"optimizer": {"weight_decay": 0}}}),
         ({"local": None}, "local.epochs=1", {"local": {"epochs": 1}}),
         ({"strategy": "fedprox"}, "strategy.mu=1", {"strategy": {"kind": "fedprox", "mu": 1}}),
+        (
+            {"participants": {"scenario": "clinics"}},
+            "participants.scenario.hospitals=3",
+            {"participants": {"scenario": {"kind": "clinics", "hospitals": 3}}},
+        ),
         ({"strategy": {"kind": "fedadam"}}, "strategy=fedavg", {"strategy": "fedavg"}),
         ({}, "model.tuning={kind: lora, rank: 4}", {"model": {"tuning": {"kind": "lora", "rank": 4}}}),
         ({}, "task.labels=[no, yes]", {"task": {"labels": ["no", "yes"]}}),

@@ -88,6 +88,10 @@ def found(**values: Any) -> list[str]:
             "use column, iid or sizes",
         ),
         (
+            {"participants": {"kind": "scenario", "scenario": "clinics"}},
+            "task: the scenario clinics has texts in the column text, and classes in the column label",
+        ),
+        (
             {"rounds": {"cohort": {"kind": "fixed", "size": 2}, "min_reports": 3}},
             "rounds.min_reports: is 3, but only 2 participants train in a round (rounds.cohort.size), so that no round "
             "would stand",
@@ -118,7 +122,11 @@ def test_a_combination_that_cannot_work_is_refused_with_the_reason(values: dict[
         {"task": CONTINUE, "model": SCRATCH},
         {"model": {"path": "m", "tuning": "lora"}, "output": {"merge_adapter": True}},
         {"participants": {"train": "a/*", "test": "b/*", "split": {"validation": 0.1}}},
-        {"participants": {"kind": "scenario", "scenario": "clinics"}, "evaluation": {"split": "validation"}},
+        {
+            "task": CONTINUE | {"text": "text"},
+            "participants": {"kind": "scenario", "scenario": "clinics"},
+            "evaluation": {"split": "validation"},
+        },
     ],
 )
 def test_a_combination_that_works_is_let_through(values: dict[str, Any]) -> None:

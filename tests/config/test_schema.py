@@ -39,6 +39,13 @@ def test_what_the_loader_refuses_is_not_valid(added: str) -> None:
     assert not valid(f"{SMALL}{added}")
 
 
+def test_a_scenario_is_a_name_or_has_settings() -> None:
+    other = SMALL.replace("train: [a.csv, b.csv], test: {a: c.csv, b: d.csv}", "kind: scenario, scenario: SCENARIO")
+    assert valid(other.replace("SCENARIO", "clinics"))
+    assert valid(other.replace("SCENARIO", "{hospitals: 3}"))
+    assert not valid(other.replace("SCENARIO", "clinic"))
+
+
 def test_an_unknown_kind_is_not_valid() -> None:
     assert not valid(SMALL.replace("fedprox", "fedprx"))
 

@@ -80,7 +80,7 @@ def _place(location: tuple[int | str, ...]) -> _Place:
             continue
         kinds, description = kinds_of(field), field.description or ""
         inner = sections_of(field)
-        section = kinds.get(str(next(parts, ""))) if kinds else next(iter(inner), None)
+        section = kinds.get(str(next(parts, ""))) if field.discriminator else next(iter(inner), None)
     return _Place(tuple(path), owner, kinds, around, description)
 
 

@@ -46,6 +46,7 @@ def _task_and_model(config: RunConfig) -> Iterator[str]:
 def _participants(config: RunConfig) -> Iterator[str]:
     participants = config.participants
     if isinstance(participants, sections.Scenario):
+        yield from _columns_of_the_scenario(participants.scenario, config.task)
         return
     split = participants.split
     if split.validation + split.test >= 1:
@@ -65,6 +66,15 @@ def _participants(config: RunConfig) -> Iterator[str]:
             f"participants.into: {participants.into.kind} deals rows out by their class, and {config.task.kind} has "
             "none; use column, iid or sizes"
         )
+
+
+def _columns_of_the_scenario(scenario: sections.Clinics, task: sections.Task) -> Iterator[str]:
+    match task:
+        case sections.TextClassification(text=("text",), label="label") | sections.CausalLM(text="text"):
+            return
+        case sections.MaskedLM(text="text"):
+            return
+    yield f"task: the scenario {scenario.kind} has texts in the column text, and classes in the column label"
 
 
 def _unknown_participants(files: sections.Files) -> Iterator[str]:

@@ -165,11 +165,8 @@ def _scenario(chosen: sections.Scenario, key: SeedKey) -> Data:
     from foedus.scenarios.clinics import load_clinics
 
     match chosen.scenario:
-        case "clinics":
-            try:
-                scenario = load_clinics(key.child("scenario"), **chosen.options)
-            except TypeError as error:
-                raise ConfigError(f"participants.options: {error}") from error
+        case sections.Clinics() as clinics:
+            scenario = load_clinics(key.child("scenario"), clinics.hospitals, clinics.train_rows, clinics.test_rows)
         case _:
             assert_never(chosen.scenario)
     return Data(scenario.sites, scenario.labels, scenario.note)

@@ -19,9 +19,12 @@ def kinds_of(field: FieldInfo) -> Kinds:
     >>> sorted(kinds_of(RunConfig.model_fields["model"]))
     ['architecture', 'checkpoint']
     """
-    if field.discriminator != "kind":
-        return {}
-    return {section.model_fields["kind"].default: section for section in get_args(field.annotation)}
+    sections = get_args(field.annotation) if field.discriminator else [field.annotation]
+    return {
+        section.model_fields["kind"].default: section
+        for section in sections
+        if isinstance(section, type) and issubclass(section, Section) and "kind" in section.model_fields
+    }
 
 
 def sections_of(field: FieldInfo) -> Sequence[type[Section]]:

@@ -8,6 +8,7 @@ from foedus.config.sections.model import Architecture, Checkpoint, Full, Head, L
 from foedus.config.sections.participants import (
     IID,
     ByColumn,
+    Clinics,
     Dirichlet,
     Files,
     Into,
@@ -47,6 +48,7 @@ __all__ = [
     "ByColumn",
     "CausalLM",
     "Checkpoint",
+    "Clinics",
     "Cohort",
     "Constant",
     "Cosine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -126,14 +126,27 @@ class Partition(Section):
     """What is held out of each participant's rows."""
 
 
+class Clinics(Section):
+    """Hospitals that sort ICD-10-CM diagnosis descriptions into chapters, each with the mix of its speciality.
+
+    The columns are text and label. Code descriptions, not clinical notes.
+    """
+
+    kind: Literal["clinics"] = "clinics"
+    hospitals: Annotated[Whole, Field(ge=1, le=8)] = 8
+    """How many hospitals."""
+    train_rows: Annotated[Whole, Field(ge=1)] = 3000
+    """Training rows, over all hospitals."""
+    test_rows: Annotated[Whole, Field(ge=1)] = 1000
+    """Test rows, over all hospitals."""
+
+
 class Scenario(Section):
     """Ready-made participants on real data that comes with an installed package."""
 
     kind: Literal["scenario"] = "scenario"
-    scenario: Literal["clinics"]
+    scenario: Annotated[Clinics, kinds("clinics", schema=Literal["clinics"] | Clinics)]
     """Which one."""
-    options: Mapping[str, Any] = {}
-    """The scenario's own settings; its page in the docs lists them."""
 
 
 Participants = Annotated[

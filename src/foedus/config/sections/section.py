@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic_core import PydanticUndefined
 
 
 class Section(BaseModel):
@@ -30,8 +31,10 @@ Share = Annotated[Number, Field(ge=0, lt=1)]
 Word = Annotated[str, Field(min_length=1)]
 
 
-def kinds(default: str | None = None) -> BeforeValidator:
+def kinds(default: str | None = None, schema: Any = PydanticUndefined) -> BeforeValidator:
     """Let a bare string stand for a section of this kind, and a section without a kind for the default one.
+
+    schema: what the JSON schema allows; needed where there is one kind only, as the choice is not seen then.
 
     >>> kinds("adamw").func({"weight_decay": 0})
     {'kind': 'adamw', 'weight_decay': 0}
@@ -44,4 +47,4 @@ def kinds(default: str | None = None) -> BeforeValidator:
             return {"kind": default, **value}
         return value
 
-    return BeforeValidator(expand)
+    return BeforeValidator(expand, json_schema_input_type=schema)
