@@ -75,10 +75,15 @@ class QuadraticTask:
         return {name: self.curvature * (tensor - self.centre) for name, tensor in params.items()}
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:
-        return {"loss": torch.tensor(self.loss(params)), "units": torch.tensor(1.0)}
+        return statistics(loss=self.loss(params), units=1.0)
 
     def loss(self, params: ParamTree) -> float:
         return sum(self.curvature / 2 * float(((t - self.centre) ** 2).sum()) for t in params.values())
+
+
+def statistics(**values: float) -> dict[str, Tensor]:
+    """Return statistics in float64."""
+    return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
 
 def pair(steps: tuple[int, int] = (5, 5), step_size: float = 0.05, exact: bool = False) -> dict[str, QuadraticTask]:

@@ -30,9 +30,15 @@ _NAME = re.compile(r"round-(\d{5,})")
 
 def save_trees(path: Path, trees: Trees) -> None:
     """Write named trees to a safetensors file and wait until the disk has it."""
-    flat = {
-        f"{tree}/{name}": tensor.detach().contiguous().cpu() for tree, t in trees.items() for name, tensor in t.items()
-    }
+    flat: dict[str, Tensor] = {}
+    storages = set()
+    for tree_name, tree in trees.items():
+        for name, tensor in tree.items():
+            kept = tensor.detach().cpu().contiguous()
+            if kept.untyped_storage().data_ptr() in storages:  # the format takes no two tensors of one memory
+                kept = kept.clone()
+            storages.add(kept.untyped_storage().data_ptr())
+            flat[f"{tree_name}/{name}"] = kept
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(flat, path)
     sync(path)
