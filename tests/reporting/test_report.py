@@ -100,6 +100,14 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     assert "\x00" not in html
 
 
+def test_the_report_says_how_well_an_accuracy_is_known(tmp_path: Path) -> None:
+    sites = {"a": {"train": 300, "test": 60}, "b": {"train": 300, "test": 40}}
+    folder = make_run(tmp_path, MadeRun(sites=["a", "b"], final={"accuracy": 0.8}, summary={"sites": sites}))
+    _, page = page_of(folder)
+    # 1.96 * sqrt(0.8 * 0.2 / 100)
+    assert "On 100 test rows, an accuracy of 0.800 is known to about ± 0.078 (95 %)" in page.text
+
+
 def test_a_run_without_evaluations_still_has_a_report(tmp_path: Path) -> None:
     _, page = page_of(make_run(tmp_path, MadeRun(rounds=3, evaluated=False)))
     assert "it was not evaluated, so how good it is remains open" in page.text

@@ -12,7 +12,7 @@ from foedus.reporting.page import Table, render, write_whole
 from foedus.reporting.phrasing import byte_size, counted, duration, listed, metric_name, metric_value, printable
 from foedus.reporting.records import Run, Summary, read_run
 from foedus.reporting.sites import site_table
-from foedus.reporting.verdicts import SIMULATED, verdict
+from foedus.reporting.verdicts import SIMULATED, uncertainty, verdict
 
 PIPELINES = {
     "text_classification": "text-classification",
@@ -197,6 +197,8 @@ def _limits(run: Run) -> Sequence[str]:
         SIMULATED,
         f"The figures come from one run and hold for rows like these sites' {run.split} rows. A new site may differ.",
     ]
+    if known := uncertainty(run):
+        limits.append(known)
     if final := (summary.final and summary.final.sites):
         lacking = [name for name, metrics in final.items() if summary.headline not in metrics]
         if lacking:

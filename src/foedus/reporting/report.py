@@ -11,7 +11,7 @@ from foedus.reporting.page import render, write_whole
 from foedus.reporting.participation import participation_sentence, participation_tables
 from foedus.reporting.records import COMPARISON, Comparison, Run, Summary, read_comparison, read_run
 from foedus.reporting.sites import label_figure, site_figure, site_table
-from foedus.reporting.verdicts import SIMULATED, key_figures, verdict
+from foedus.reporting.verdicts import SIMULATED, key_figures, uncertainty, verdict
 
 REPORT = "report.html"
 MOST_ROWS_OPEN = 24  # of the table of sites; more scroll inside
@@ -48,6 +48,7 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         summary=run.summary,
         split=run.split,
         simulated=SIMULATED,
+        uncertainty=uncertainty(run),
         verdict=verdict(run),
         facts=_facts(run.summary),
         key_figures=key_figures(run),

@@ -48,6 +48,30 @@ def headline(run: Run, evaluation: Evaluation | None) -> float | None:
     return ((evaluation and evaluation.all) or {}).get(run.summary.headline)
 
 
+def uncertainty(run: Run) -> str | None:
+    """Return how well an accuracy is known from this many rows, or None for other metrics or unknown rows.
+
+    It is the normal approximation of a 95 % interval for independent rows; rows that belong together widen it.
+    """
+    value = headline(run, run.summary.final)
+    rows = {name: getattr(of, run.split, 0) for name, of in (run.summary.sites or {}).items()}
+    if run.summary.headline != "accuracy" or value is None or not 0 < value < 1 or not sum(rows.values()):
+        return None
+    sentence = (
+        f"On {counted(sum(rows.values()), f'{run.split} row')}, an accuracy of {metric_value(value)} is known to "
+        f"about ± {_margin(value, sum(rows.values())):.2g} (95 %)"
+    )
+    worst = worst_site(run, run.summary.final)
+    if worst and rows.get(worst[0]) and 0 < worst[1] < 1:
+        own = rows[worst[0]]
+        sentence += f", and the worst site's, on {counted(own, 'row')}, to ± {_margin(worst[1], own):.2g}"
+    return sentence + ". Smaller differences may be chance."
+
+
+def _margin(share: float, rows: int) -> float:
+    return 1.96 * math.sqrt(share * (1 - share) / rows)
+
+
 def key_figures(run: Run) -> Sequence[KeyFigure]:
     """Return the figures that stand at the top of the report."""
     summary = run.summary
