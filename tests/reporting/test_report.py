@@ -104,7 +104,7 @@ def test_the_report_says_how_well_an_accuracy_is_known(tmp_path: Path) -> None:
     sites = {"a": {"train": 300, "test": 60}, "b": {"train": 300, "test": 40}}
     folder = make_run(tmp_path, MadeRun(sites=["a", "b"], final={"accuracy": 0.8}, summary={"sites": sites}))
     _, page = page_of(folder)
-    # 1.96 * sqrt(0.8 * 0.2 / 100)
+    # The margin: 1.96 standard errors of a share of 0.8 in 100 rows.
     assert "On 100 test rows, an accuracy of 0.800 is known to about ± 0.078 (95 %)" in page.text
 
 
