@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
 from foedus.core.seeds import SeedKey, torch_seeded
+from foedus.models.foreign_calls import quiet_transformers
 
 Family = Literal["bert", "distilbert", "roberta", "albert", "gpt2", "llama", "t5", "bart"]
 Head = Literal["none", "classification", "causal_lm", "masked_lm", "sequence_to_sequence"]
@@ -93,8 +94,9 @@ def tiny_folder(family: Family, folder: Path, head: Head = "none", seed: int = 0
     """Write a tiny checkpoint with its tokenizer, and return its folder."""
     model, tokenizer = tiny(family, head, seed, **overrides)
     target = folder / f"{family}-{head}"
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    with quiet_transformers():
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
     return target
 
 

@@ -38,7 +38,7 @@ def save_model(model: nn.Module, tokenizer: Any, folder: Path, *, merge: bool = 
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     with explained(f"save the model to {folder}"), quiet_transformers():
-        if not hasattr(model, "peft_config"):
+        if not hasattr(model, "get_base_model"):  # PEFT has it
             _save(model, draft)
         else:
             _save_adapted(model, draft, folder, merge=merge)

@@ -32,8 +32,8 @@ def quiet_transformers(hide_standard_error: bool = False) -> Iterator[None]:
     try:
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
-            # PEFT reads this property of transformers under its old name, and we cannot change that.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            # PEFT, and we for the sake of transformers 5.0, use names that later versions call deprecated.
+            warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing(_enable)?` is deprecated", FutureWarning)
             if hide_standard_error:
                 stack.enter_context(redirect_stderr(io.StringIO()))
             yield

@@ -14,7 +14,7 @@ from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.models.architectures import configure, label_options
 from foedus.models.foreign_calls import explained, quiet_transformers
 from foedus.models.gguf import load_gguf, require_gguf
-from foedus.models.sources import Architecture, Checkpoint, Location, ModelSource, locate
+from foedus.models.sources import Architecture, Checkpoint, Location, ModelSource, locate, require_weights
 
 Tokenizer = Any  # transformers' PreTrainedTokenizerBase; transformers states no types that mypy could check
 
@@ -55,6 +55,8 @@ def load_tokenizer(source: ModelSource) -> Tokenizer:
     location = locate(path, source.revision if isinstance(source, Checkpoint) else None)
     with explained(_doing("load the tokenizer of", path, location)), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(location.reference, **_file_options(location))
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes of a folder without one
+        raise ModelError(f"cannot load the tokenizer of '{path}': there are no files of one, such as tokenizer.json")
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
             raise ModelError(
@@ -104,6 +106,7 @@ def _load_checkpoint(
     source: Checkpoint, tokenizer: Tokenizer, auto_class: str, key: SeedKey, labels: Sequence[str]
 ) -> LoadedModel:
     location = locate(source.path, source.revision)
+    require_weights(location)
     doing = _doing("load the model", source.path, location)
     config = _read_config(location, doing, labels)
     auto = _find_auto(auto_class, config)

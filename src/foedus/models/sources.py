@@ -75,9 +75,9 @@ _PACKAGES = {
 
 
 def locate(path: str, revision: str | None = None) -> Location:
-    """Return where the checkpoint lies, without reading it.
+    """Return where the checkpoint, or a tokenizer alone, lies, without reading it.
 
-    Raises: ModelError if a local folder is missing or cannot be used, or the package is unknown.
+    Raises: ModelError if a local folder is missing, or the package is unknown.
         MissingExtra if the package is not installed.
     """
     if path.startswith(PACKAGE_PREFIX):
@@ -86,13 +86,30 @@ def locate(path: str, revision: str | None = None) -> Location:
     if local.is_file() and local.suffix == ".gguf":
         return Location(str(local.parent.resolve()), is_local=True, gguf_file=local.name)
     if local.is_dir():
-        return _locate_folder(local)
+        return Location(str(local.resolve()), is_local=True, licence=_licence_of_card(local / "README.md"))
     if path.startswith((".", "~", "/")) or path.count("/") > 1 or local.is_file():
         raise ModelError(
             f"cannot load the model '{path}': there is no such folder. Give a folder with config.json and weights, "
             f"a .gguf file, a hub name such as 'distilbert-base-uncased', or {PACKAGE_PREFIX}NAME"
         )
     return Location(path, is_local=False, revision=revision)
+
+
+def require_weights(location: Location) -> None:
+    """Check that a model, and not only a tokenizer or an adapter, lies in a local folder.
+
+    Raises: ModelError if not.
+    """
+    folder = Path(location.reference)
+    if not location.is_local or location.gguf_file is not None:
+        return
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"cannot train from '{folder}': it holds a LoRA adapter beside its base model. Export the run that made it "
+            "with output.merge_adapter: true, and train from that folder"
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"cannot load the model '{folder}': the folder has no config.json")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -105,17 +122,6 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """
     near = get_close_matches(name, list(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else "."
-
-
-def _locate_folder(folder: Path) -> Location:
-    if (folder / "adapter_config.json").is_file():
-        raise ModelError(
-            f"cannot train from '{folder}': it holds a LoRA adapter beside its base model. Export the run that made it "
-            "with output.merge_adapter: true, and train from that folder"
-        )
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"cannot load the model '{folder}': the folder has no config.json")
-    return Location(str(folder.resolve()), is_local=True, licence=_licence_of_card(folder / "README.md"))
 
 
 def _locate_package(name: str) -> Location:
@@ -142,11 +148,12 @@ def _locate_package(name: str) -> Location:
 
 def _licence_of_card(card: Path) -> str | None:
     from huggingface_hub import ModelCard
+    from yaml import YAMLError
 
     if not card.is_file():
         return None
     try:
         licence = ModelCard.load(card, ignore_metadata_errors=True).data.license
-    except ValueError:  # a README without, or with broken, metadata
+    except (ValueError, YAMLError):  # a README without, or with broken, metadata
         return None
     return licence if isinstance(licence, str) else None

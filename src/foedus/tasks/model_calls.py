@@ -19,7 +19,7 @@ def compute_logits(model: nn.Module, batch: Batch) -> Tensor:
     Labels are never given to the model: its built-in loss is a mean over the batch, which cannot be
     added up, and would be computed for nothing.
     """
-    transformer: Any = model.get_base_model() if hasattr(model, "peft_config") else model  # type: ignore[operator]  # PEFT
+    transformer: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # PEFT
     accepted = inspect.signature(transformer.forward).parameters
     inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch and name in accepted}
     if getattr(transformer.config, "type_vocab_size", 0) < 2:
