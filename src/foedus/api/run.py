@@ -19,7 +19,7 @@ from foedus.config.loading import load_config
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.core.errors import RunFolderError
-from foedus.federation.events import Observer, RunEnded, RunStarted, ignore
+from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
 from foedus.federation.loop import run_rounds, start_or_resume
 from foedus.federation.protocols import Algorithm
 from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
@@ -94,6 +94,15 @@ def as_config(config: ConfigLike, overrides: Sequence[str]) -> RunConfig:
 
 
 def _play(
+    config: RunConfig, folder: RunFolder, algorithm: Algorithm | None, observe: Observer, debug: bool
+) -> RunResult:
+    from foedus.reporting.trackers import tracking
+
+    with tracking(config.output.trackers, folder.path / "trackers", config.model_dump(mode="json")) as tracked:
+        return _train(config, folder, algorithm, to_all(observe, tracked), debug)
+
+
+def _train(
     config: RunConfig, folder: RunFolder, algorithm: Algorithm | None, observe: Observer, debug: bool
 ) -> RunResult:
     from foedus.models.export import save_model
