@@ -43,14 +43,14 @@ class LocalSettings:
 def learning_rate_at(settings: LocalSettings, progress: float) -> float:
     """Return the learning rate when `progress` in [0, 1] of the whole run is over.
 
-    It rises linearly over the first `warmup` of the run and then stays, or falls to 0. The clock is the run's, not the round's: restarting a schedule every round costs
-    accuracy.
+    It rises linearly over the first `warmup` of the run and then stays, or falls to 0. The clock is
+    the run's, not the round's: restarting a schedule every round costs accuracy.
 
     >>> settings = LocalSettings(learning_rate=1.0, schedule="linear", warmup=0.5)
     >>> [learning_rate_at(settings, progress) for progress in (0.25, 0.5, 0.75)]
     [0.5, 1.0, 0.5]
     """
-    if progress < settings.warmup:
+    if settings.warmup > 0 and progress <= settings.warmup:
         return settings.learning_rate * progress / settings.warmup
     rest = (progress - settings.warmup) / (1 - settings.warmup)
     match settings.schedule:

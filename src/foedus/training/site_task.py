@@ -57,10 +57,7 @@ class SiteTask:
         """
         rows, settings, workspace = self._training_rows(), self.settings, self.workspace
         key = self.key.child("round", clock.round)
-        workspace.load(start)
-        workspace.changed()
-        workspace.load_optimizer(optimizer)
-        workspace.mode(training=True)
+        workspace.begin(start, optimizer)
         batches = logical_batches(
             self._lengths["train"],
             settings.batch_size,
@@ -85,9 +82,8 @@ class SiteTask:
         loss = float(loss_total) / units
         if not math.isfinite(loss):
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
-        weight = {"examples": float(len(rows)), "tokens": units, "uniform": 1.0}[settings.weighting]
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
-        return LocalResult(workspace.live_params(), weight, step_sizes, {"loss": loss}, kept)
+        return LocalResult(workspace.live_params(), self._weight(), step_sizes, {"loss": loss}, kept)
 
     def gradient(self, params: ParamTree) -> ParamTree:
         """Return the gradient of the mean loss over all training rows, without dropout."""
@@ -117,6 +113,16 @@ class SiteTask:
                 for name, value in tally.items():
                     sums[name] = sums[name] + value if name in sums else value
         return {name: value.cpu() for name, value in sums.items()}
+
+    def _weight(self) -> float:
+        """Return what this participant counts by: how much it holds, whatever it took of that in a round."""
+        match self.settings.weighting:
+            case "examples":
+                return float(len(self._training_rows()))
+            case "tokens":
+                return float(sum(self._lengths["train"]))
+            case "uniform":
+                return 1.0
 
     def _training_rows(self) -> Sequence[Example]:
         rows = self.splits.get("train", ())

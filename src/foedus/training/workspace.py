@@ -37,13 +37,20 @@ class Workspace:
             trees.copy_in_place(self.parameters, params)
             self._loaded = params
 
+    def begin(self, params: ParamTree, optimizer: ParamTree | None) -> None:
+        """Make ready to train from these parameters, with nothing left of whoever trained before.
+
+        optimizer: a state of `optimizer_state`, or None for that before the first step.
+        """
+        self.load(params)
+        self._loaded = None  # they will not stay so
+        self.load_optimizer(optimizer)
+        self.optimizer.zero_grad()  # a participant that failed on its way to a step leaves a gradient
+        self.mode(training=True)
+
     def live_params(self) -> ParamTree:
         """Return the travelling parameters where they lie; they change with the next training."""
         return {name: parameter.detach() for name, parameter in self.parameters.items()}
-
-    def changed(self) -> None:
-        """Say that the parameters are no longer those last loaded."""
-        self._loaded = None
 
     def mode(self, *, training: bool) -> None:
         """Switch dropout and the like on or off."""
@@ -53,24 +60,17 @@ class Workspace:
 
     def load_optimizer(self, state: ParamTree | None) -> None:
         """Set the optimizer's state to one of `optimizer_state`, or to that before the first step."""
-        for name, parameter in self.parameters.items():
-            for field, value in self.optimizer.state.get(parameter, {}).items():
+        for slots in self.optimizer.state.values():
+            for value in slots.values():
                 if isinstance(value, Tensor):
-                    kept = None if state is None else state.get(f"{name}/{field}")
-                    value.zero_() if kept is None else value.copy_(kept)
-        if state is not None and not self.optimizer.state:
-            self._fill_optimizer(state)
-
-    def _fill_optimizer(self, state: ParamTree) -> None:
-        by_name: dict[str, dict[str, Tensor]] = {}
-        for key, value in state.items():
+                    value.zero_()
+        for key, kept in (state or {}).items():
             name, _, field = key.rpartition("/")
-            by_name.setdefault(name, {})[field] = value.clone()
-        for name, fields in by_name.items():
-            parameter = self.parameters[name]
-            self.optimizer.state[parameter] = {
-                field: value if field == "step" else value.to(parameter.device) for field, value in fields.items()
-            }
+            slots = self.optimizer.state[self.parameters[name]]
+            if isinstance(slots.get(field), Tensor):
+                slots[field].copy_(kept)
+            else:
+                slots[field] = kept.clone()
 
     def optimizer_state(self) -> ParamTree:
         """Return a copy of the optimizer's state, as "parameter/field" -> tensor."""
