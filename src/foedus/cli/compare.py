@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foedus.cli.options import Config, Debug, Json, Name, Output, Overwrite, Quiet, Settings, load, overrides
+from foedus.cli.options import Config, Debug, Json, Name, Output, Overwrite, Quiet, Settings, load, overrides, terminal
 
 
 def compare(
@@ -26,7 +26,6 @@ def compare(
 ) -> None:
     """Train federated, on pooled rows, and each site alone, and show the results side by side."""
     resolved = load(config, overrides(settings, name, output))
-    from rich.console import Console
     from rich.table import Table
 
     from foedus import api
@@ -54,7 +53,7 @@ def compare(
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in content.rows:
         table.add_row(*row)
-    console = Console()
+    console = terminal()
     console.print()
     console.print(table)
     console.print()

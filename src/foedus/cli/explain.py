@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from foedus.cli.failures import REFUSED
-from foedus.cli.options import Config, Debug, Json, Name, Output, Settings, load, overrides
+from foedus.cli.options import Config, Debug, Json, Name, Output, Settings, load, overrides, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,15 +28,13 @@ def explain(
 ) -> None:
     """Show what a run would do: its settings, who holds what, what is sent, and every problem found."""
     resolved = load(config, overrides(settings, name, output))
-    from rich.console import Console
-
     from foedus import api
 
     explanation = api.explain(resolved)
     if json:
         typer.echo(json_format.dumps(explanation, default=vars))
     else:
-        show(explanation, Console(highlight=False))
+        show(explanation, terminal())
     if explanation.problems:
         raise typer.Exit(REFUSED)
 

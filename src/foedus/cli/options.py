@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,8 @@ import typer
 from foedus.cli.failures import remember_debugging
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from foedus.config.sections import RunConfig
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="The run's YAML file.", show_default=False)]
@@ -51,6 +54,13 @@ def load(config: Path, changes: list[str]) -> RunConfig:
     from foedus.config.loading import load_config
 
     return load_config(config, changes)
+
+
+def terminal() -> Console:
+    """Return where tables are printed: as wide as the terminal, and wide enough for them elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def _quoted(text: str) -> str:
