@@ -260,10 +260,10 @@ def test_two_bad_rounds_between_good_ones_do_not_stop_a_run(folder: RunFolder) -
 
 
 def test_small_draws_do_not_stop_a_run(folder: RunFolder) -> None:
-    run = federated(pair(), RoundPlan(rounds=60, evaluate_every=60), Poisson(0.1))
+    run = federated(pair(), RoundPlan(rounds=25, evaluate_every=25), Poisson(0.2))
     run_in(folder, run)
     stood = [record["stood"] for record in folder.records()[1:]]
-    assert next(stood[i : i + 4] for i in range(60) if stood[i : i + 4] == [False] * 4) == [False] * 4
+    assert next(stood[i : i + 4] for i in range(25) if stood[i : i + 4] == [False] * 4) == [False] * 4
     assert any(stood)
 
 
