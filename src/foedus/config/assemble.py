@@ -116,6 +116,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
 
     Raises: DataError, ModelError, ConfigError or MissingExtra with what is wrong and what to do.
     """
+    device = choose_device(config.device)
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
     _require_enough(config, len(data.sites))
@@ -125,7 +126,6 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     loaded = load_model(source, tokenizer, task.auto_class, key.child("model"), data.labels or ())
     model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
     loaded = replace(loaded, model=model)
-    device = choose_device(config.device)
     settings = build_local_settings(config)
     workspace = Workspace(model, travelling(model), settings, device)
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
@@ -161,11 +161,19 @@ def _require_enough(config: sections.RunConfig, participants: int) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of this name; auto is the accelerator that PyTorch finds, or the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.accelerator.is_available():
-        found = torch.accelerator.current_accelerator()
-        if found is not None:
-            return found
-    return torch.device("cpu")
+    """Return the device of this name; auto is the accelerator that PyTorch finds, or the CPU.
+
+    Raises: ConfigError if there is no such device.
+    """
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return found or torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cpu":
+        return device
+    if found is None or device.type != found.type:
+        there = f"cpu and {found.type}" if found else "only cpu"
+        raise ConfigError(f"device is {name}, but this machine has {there}; use auto, or one of these")
+    if (count := torch.accelerator.device_count()) <= (device.index or 0):
+        raise ConfigError(f"device is {name}, but this machine has {count} of {device.type}, counted from 0")
+    return device
