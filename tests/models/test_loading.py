@@ -6,7 +6,7 @@ import torch
 
 from foedus.core.errors import ModelError
 from foedus.core.seeds import SeedKey
-from foedus.models.loading import load_model, load_tokenizer, token_limit
+from foedus.models.loading import load_model, load_tokenizer, require_length, token_limit
 from foedus.models.sources import Architecture, Checkpoint, ModelSource
 from tiny_models import ENCODERS, FAMILIES, LABELS, Family, every_parameter, tiny, tiny_folder, tiny_tokenizer
 from tiny_tasks import load_tiny
@@ -103,6 +103,19 @@ def test_the_token_limit_is_what_the_model_can_read(family: Family, limit: int |
             model(torch.full((1, limit), 5))
             with pytest.raises((IndexError, RuntimeError)):
                 model(torch.full((1, limit + 1), 5))
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "bart"])
+def test_more_tokens_than_positions_are_refused(family: Family) -> None:
+    model, _ = tiny(family, "none")
+    require_length(model, 64)
+    with pytest.raises(ModelError, match=r"at most 64 tokens, but .* is 65"):
+        require_length(model, 65)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_positions_without_a_table_have_no_end(family: Family) -> None:
+    require_length(tiny(family, "none")[0], 10_000)
 
 
 # A model from scratch

@@ -47,4 +47,4 @@ def test_rows_are_tokenised_alike_in_any_chunks(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(encoding, "ROWS_AT_ONCE", 4)
     chunked = tokenise(tiny_tokenizer("bert"), texts, max_length=16)["input_ids"]
     assert torch.equal(whole.flat, chunked.flat)
-    assert torch.equal(whole.starts, chunked.starts)
+    assert list(whole.starts) == list(chunked.starts)

@@ -102,6 +102,21 @@ def token_limit(model: nn.Module) -> int | None:
     return limit if isinstance(limit, int) else None
 
 
+def require_length(model: nn.Module, tokens: int) -> None:
+    """Check that the model can read so many tokens at once.
+
+    Rotary positions have no table that could end, so models with these are not held to what they were trained for.
+    Raises: ModelError if not.
+    """
+    config: Any = model.config
+    limit = token_limit(model)
+    if limit is not None and tokens > limit and getattr(config, "rope_parameters", None) is None:
+        raise ModelError(
+            f"a {config.model_type} model of this size reads at most {limit} tokens, but task.max_length or "
+            f"task.max_target_length is {tokens}. Use at most {limit}"
+        )
+
+
 def _load_checkpoint(
     source: Checkpoint, tokenizer: Tokenizer, auto_class: str, key: SeedKey, labels: Sequence[str]
 ) -> LoadedModel:

@@ -22,7 +22,7 @@ class RaggedTensor(Sequence[Tensor]):
     """Rows of different lengths. flat: one after the other. starts: where each begins, and the end."""
 
     flat: Tensor  # Shape: (tokens,)
-    starts: Tensor  # Shape: (rows + 1,), int64
+    starts: Sequence[int]  # no tensor: reading one number from a tensor takes as long as collating a row
 
     @classmethod
     def from_rows(cls, rows: Iterable[Sequence[int]], dtype: torch.dtype = torch.int32) -> RaggedTensor:
@@ -31,7 +31,7 @@ class RaggedTensor(Sequence[Tensor]):
         for row in rows:
             flat.extend(row)
             starts.append(len(flat))
-        return cls(torch.tensor(flat, dtype=dtype), torch.tensor(starts, dtype=torch.int64))
+        return cls(torch.tensor(flat, dtype=dtype), starts)
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -48,7 +48,7 @@ class RaggedTensor(Sequence[Tensor]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        return self.flat[int(self.starts[index]) : int(self.starts[index + 1])]
+        return self.flat[self.starts[index] : self.starts[index + 1]]
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ def pad(rows: Sequence[Tensor], value: int) -> Tensor:
     tensor([[1, 2],
             [3, 0]])
     """
-    return torch.nn.utils.rnn.pad_sequence([row.long() for row in rows], batch_first=True, padding_value=value)
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value).long()
 
 
 def padding_mask(rows: Sequence[Tensor]) -> Tensor:
     """Return 1 where `pad` keeps a row's own value and 0 where it fills up, by place and not by value."""
-    return pad([torch.ones_like(row) for row in rows], 0)
+    lengths = torch.tensor([len(row) for row in rows])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()

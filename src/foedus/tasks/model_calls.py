@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ def compute_logits(model: nn.Module, batch: Batch) -> Tensor:
     added up, and would be computed for nothing.
     """
     transformer: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]  # PEFT
-    accepted = inspect.signature(transformer.forward).parameters
+    accepted = _inputs_of(transformer.__class__)
     inputs: dict[str, Any] = {name: batch[name] for name in _INPUTS if name in batch and name in accepted}
     if getattr(transformer.config, "type_vocab_size", 0) < 2:
         inputs.pop("token_type_ids", None)  # GPT-2 would add the embedding of token 1
@@ -28,6 +29,11 @@ def compute_logits(model: nn.Module, batch: Batch) -> Tensor:
         inputs["use_cache"] = False  # keys and values kept for generation would only cost memory
     logits: Tensor = model(**inputs).logits
     return logits
+
+
+@cache
+def _inputs_of(architecture: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(architecture.forward).parameters)
 
 
 def generate_greedily(model: nn.Module, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
