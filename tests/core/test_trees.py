@@ -106,7 +106,7 @@ def test_a_clone_shares_no_memory_and_has_no_history() -> None:
 
 
 def test_adding_in_place_keeps_the_type_of_the_total() -> None:
-    total = trees.zeros_like(tree(a=[0.0]), dtype=torch.float64)
+    total = trees.accumulator_for(tree(a=[0.0]))
     trees.add_scaled_in_place(total, tree(a=[0.1]), 3.0)
     assert total["a"].dtype == torch.float64
     assert float(total["a"]) == float(torch.tensor(0.1).double() * 3)

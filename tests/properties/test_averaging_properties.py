@@ -90,7 +90,7 @@ def test_means_and_sums_are_linear(cohort: list[LocalUpdate], factor: float) -> 
         assert torch.allclose(after.summed["control"][name], expected[1], rtol=1e-11, atol=1e-7)
 
 
-DOUBLE = trees.zeros_like(LIKE, dtype=torch.float64)
+DOUBLE = trees.accumulator_for(LIKE)
 
 
 @given(COHORTS)

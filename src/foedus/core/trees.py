@@ -40,9 +40,19 @@ def zip_with(function: Callable[..., Tensor], *trees: ParamTree) -> ParamTree:
     return {name: function(*(tree[name] for tree in trees)) for name in trees[0]}
 
 
-def zeros_like(tree: ParamTree, dtype: torch.dtype | None = None) -> ParamTree:
+def zeros_like(tree: ParamTree) -> ParamTree:
     """Return zeros of the same names and shapes."""
-    return {name: torch.zeros_like(tensor, dtype=dtype) for name, tensor in tree.items()}
+    return {name: torch.zeros_like(tensor) for name, tensor in tree.items()}
+
+
+def accumulator_for(tree: ParamTree) -> ParamTree:
+    """Return zeros of the same names and shapes to add up many such trees in."""
+    return {name: torch.zeros_like(tensor, dtype=_sum_type(tensor)) for name, tensor in tree.items()}
+
+
+def _sum_type(tensor: Tensor) -> torch.dtype:
+    """Return float64, or float32 on Apple's GPUs, which have no float64."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def cast(tree: ParamTree, like: ParamTree) -> ParamTree:
@@ -60,7 +70,7 @@ def squared_norm(tree: ParamTree) -> float:
 
     A checkpoint returns a tree in another order, and a resumed run must go on with the same bits.
     """
-    return math.fsum(float(torch.linalg.vector_norm(t, dtype=torch.float64)) ** 2 for t in tree.values())
+    return math.fsum(float(torch.linalg.vector_norm(t, dtype=_sum_type(t))) ** 2 for t in tree.values())
 
 
 def norm(tree: ParamTree) -> float:
@@ -77,7 +87,7 @@ def is_finite(tree: ParamTree) -> bool:
 
     A sum in float64 of finite float32 values cannot overflow, so it is finite exactly when all are.
     """
-    return all(math.isfinite(float(torch.sum(tensor, dtype=torch.float64))) for tensor in tree.values())
+    return all(math.isfinite(float(torch.sum(tensor, dtype=_sum_type(tensor)))) for tensor in tree.values())
 
 
 def count(tree: ParamTree) -> int:

@@ -109,7 +109,7 @@ class RunningSum:
         for totals, given, factor in ((self.averaged, update.averaged, update.weight), (self.summed, update.summed, 1)):
             for name, tree in given.items():
                 if name not in totals:
-                    totals[name] = trees.zeros_like(tree, dtype=_sum_type(tree))
+                    totals[name] = trees.accumulator_for(tree)
                 trees.add_scaled_in_place(totals[name], tree, factor)
         for name, value in update.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + update.weight * value
@@ -146,11 +146,6 @@ def check_update(update: LocalUpdate, averaged_like: Trees, summed_like: Trees) 
                 raise ParticipantError(f"its update has another shape: {name}: {problem}")
             if not trees.is_finite(tree):
                 raise ParticipantError(f"its update holds NaN or infinite values in {name}")
-
-
-def _sum_type(tree: ParamTree) -> torch.dtype:
-    """Return float64, or float32 where the device has no float64."""
-    return torch.float32 if any(tensor.device.type == "mps" for tensor in tree.values()) else torch.float64
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class RoundStarted:
-    """A round's cohort is chosen. round: counted from 1; 0 is the evaluation before training."""
+    """A round's cohort is chosen. round: counted from 1; the evaluation before training has no such event."""
 
     round: int
     cohort: Sequence[str]
@@ -46,7 +46,8 @@ class ParticipantReported:
     """One participant is done with a phase of the round.
 
     loss: its mean loss in this phase; None where per-site metrics must not be shown, or it failed.
-    seconds: since its work in this phase started. failure: the reason why it is left out, or None.
+    seconds: since its work in this phase started. failure: why it could not do it, or None; an update
+    that came and cannot be used is named in the round's record.
     """
 
     round: int
