@@ -199,4 +199,5 @@ def test_adapters_count_and_the_head_s_spare_copy_does_not(tmp_path: Path) -> No
     factors = sum(p.numel() for name, p in travelling(model).items() if ".lora_" in name)
     assert factors == 2 * 2 * 2 * (16 + 16)  # layers, query and value, rank, both sides of each
     assert count_parameters(model).total == count_parameters(full).total + factors
-    assert count_parameters(model).sent == factors + 16 * 3 + 3
+    pooler, classifier = 16 * 16 + 16, 16 * 3 + 3
+    assert count_parameters(model).sent == factors + pooler + classifier
