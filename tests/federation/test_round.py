@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,6 +12,7 @@ from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
 from foedus.federation.events import Event, ParticipantReported, RoundStarted
+from foedus.federation.messages import ParticipantId, Reply, Request
 from foedus.federation.protocols import Aggregate, Algorithm, LocalTask, Memory, ServerState
 from foedus.federation.round import Federation, RoundPlan, evaluate, is_evaluated, play_round
 from foedus.federation.sampling import Everyone, FixedSize, Poisson
@@ -63,6 +64,19 @@ def test_the_cohort_follows_the_seed_and_the_round() -> None:
     assert again == cohorts[2]
     other = replace(run, seed=SeedKey.from_seed(1))
     assert play_round(other, started(fedavg()))[1].cohort != cohorts[0]
+
+
+def test_the_engine_gets_each_phases_requests_all_at_once() -> None:
+    phases: list[tuple[str, list[str]]] = []
+
+    class Noting(InProcessEngine):
+        def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
+            phases.append((type(next(iter(requests.values()))).__name__, list(requests)))
+            return super().exchange(requests)
+
+    run = replace(federated(fedavg(), pair()), engine=Noting(fedavg().local, pair()))
+    play_round(run, started(fedavg()))
+    assert phases == [("Train", ["flat", "steep"]), ("Evaluate", ["flat", "steep"])]
 
 
 def test_an_empty_cohort_does_not_stand() -> None:
