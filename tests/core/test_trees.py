@@ -105,11 +105,19 @@ def test_a_clone_shares_no_memory_and_has_no_history() -> None:
     assert not copy.requires_grad
 
 
-def test_adding_in_place_keeps_the_type_of_the_total() -> None:
-    total = trees.accumulator_for(tree(a=[0.0]))
-    trees.add_scaled_in_place(total, tree(a=[0.1]), 3.0)
-    assert total["a"].dtype == torch.float64
-    assert float(total["a"]) == float(torch.tensor(0.1).double() * 3)
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.bfloat16])
+def test_an_accumulator_is_of_float32_at_least_and_stays_so(kind: torch.dtype) -> None:
+    given = {"a": torch.tensor([0.1], dtype=kind)}
+    total = trees.accumulator_for(given)
+    trees.add_scaled_in_place(total, given, 3.0)
+    assert total["a"].dtype == (torch.float64 if kind == torch.float64 else torch.float32)
+    assert float(total["a"]) == pytest.approx(3 * float(given["a"]), rel=1e-7)
+
+
+def test_large_values_are_finite_even_where_their_sum_is_not() -> None:
+    assert trees.is_finite({"a": torch.full((4,), 3e38)})
+    assert not trees.is_finite({"a": torch.tensor([3e38, 3e38, float("inf")])})
+    assert not trees.is_finite({"a": torch.tensor([float("inf"), float("-inf")])})
 
 
 def test_copying_in_place_writes_into_the_models_own_parameters() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from foedus.core import trees
+from foedus.core.trees import ParamTree
 from foedus.federation.collect import RunningSum
 from foedus.federation.messages import LocalUpdate
 from foedus.federation.protocols import Aggregate
@@ -21,7 +22,8 @@ WEIGHTS = st.floats(0.5, 1e5, allow_nan=False)
 @st.composite
 def updates(draw: st.DrawFn) -> LocalUpdate:
     def tree() -> dict[str, Tensor]:
-        return {"a": torch.tensor([draw(VALUES), draw(VALUES)]), "b": torch.tensor(draw(VALUES))}
+        pair = torch.tensor([draw(VALUES), draw(VALUES)], dtype=torch.float64)
+        return {"a": pair, "b": torch.tensor(draw(VALUES), dtype=torch.float64)}
 
     return LocalUpdate({"delta": tree()}, draw(WEIGHTS), {"control": tree()}, {"loss": draw(VALUES)})
 
@@ -62,10 +64,29 @@ def test_the_mean_equals_exact_rational_arithmetic(cohort: list[LocalUpdate]) ->
     assert abs(Fraction(float(mean)) - exact) <= Fraction(1e-14) * Fraction(largest)
 
 
-@given(updates(), st.lists(WEIGHTS, min_size=1, max_size=6))
-def test_the_mean_of_equal_trees_is_that_tree_bit_for_bit(update: LocalUpdate, weights: list[float]) -> None:
-    mean = averaged([LocalUpdate(update.averaged, weight, update.summed) for weight in weights]).averaged["delta"]
-    assert all(torch.equal(mean[name].float(), update.averaged["delta"][name]) for name in LIKE)
+@given(COHORTS)
+def test_the_mean_of_float32_updates_is_right_to_float32(cohort: list[LocalUpdate]) -> None:
+    singles = [LocalUpdate({"delta": in_float32(u.averaged["delta"])}, u.weight, {}, {}) for u in cohort]
+    total = RunningSum({"delta": LIKE}, {})
+    for update in singles:
+        total.add(update)
+    mean = total.aggregate(population=10).averaged["delta"]["b"]
+    exact = exact_mean(singles, [float(u.averaged["delta"]["b"]) for u in singles])
+    largest = max(abs(float(u.averaged["delta"]["b"])) for u in singles)
+    assert mean.dtype == torch.float32
+    # one rounding of 2^-24 for each product and sum, and two for the division
+    assert abs(Fraction(float(mean)) - exact) <= Fraction(2 * len(cohort) + 2, 2**24) * Fraction(largest)
+
+
+@given(updates())
+def test_the_mean_of_one_update_is_that_update_bit_for_bit(update: LocalUpdate) -> None:
+    single = LocalUpdate({"delta": in_float32(update.averaged["delta"])}, update.weight, update.summed)
+    mean = averaged([single]).averaged["delta"]
+    assert all(torch.equal(mean[name], single.averaged["delta"][name]) for name in LIKE)
+
+
+def in_float32(tree: ParamTree) -> ParamTree:
+    return {name: tensor.float() for name, tensor in tree.items()}
 
 
 @given(COHORTS, st.floats(1e-3, 1e3))
@@ -78,9 +99,9 @@ def test_scaling_every_weight_changes_no_mean(cohort: list[LocalUpdate], factor:
 def test_means_and_sums_are_linear(cohort: list[LocalUpdate], factor: float) -> None:
     def scaled(update: LocalUpdate) -> LocalUpdate:
         return LocalUpdate(
-            {"delta": trees.scale(trees.cast(update.averaged["delta"], DOUBLE), factor)},
+            {"delta": trees.scale(update.averaged["delta"], factor)},
             update.weight,
-            {"control": trees.scale(trees.cast(update.summed["control"], DOUBLE), factor)},
+            {"control": trees.scale(update.summed["control"], factor)},
         )
 
     before, after = averaged(cohort), averaged([scaled(update) for update in cohort])
@@ -88,9 +109,6 @@ def test_means_and_sums_are_linear(cohort: list[LocalUpdate], factor: float) -> 
         expected = before.averaged["delta"][name] * factor, before.summed["control"][name] * factor
         assert torch.allclose(after.averaged["delta"][name], expected[0], rtol=1e-11, atol=1e-7)
         assert torch.allclose(after.summed["control"][name], expected[1], rtol=1e-11, atol=1e-7)
-
-
-DOUBLE = trees.accumulator_for(LIKE)
 
 
 @given(COHORTS)

@@ -11,7 +11,7 @@ from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler
 from foedus.config.model import build_source, tune
 from foedus.config.sites import Data, read_data
-from foedus.config.task import build_task
+from foedus.config.task import build_task, longest_input
 from foedus.core import trees
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
@@ -21,7 +21,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
-from foedus.models.loading import LoadedModel, load_model, load_tokenizer
+from foedus.models.loading import LoadedModel, load_model, load_tokenizer, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.strategies.fedavg import fedavg
 from foedus.training.settings import LocalSettings
@@ -124,6 +124,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     tokenizer = load_tokenizer(source)
     task = build_task(config.task, tokenizer, data.labels)
     loaded = load_model(source, tokenizer, task.auto_class, key.child("model"), data.labels or ())
+    require_length(loaded.model, longest_input(config.task))
     model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
     loaded = replace(loaded, model=model)
     settings = build_local_settings(config)

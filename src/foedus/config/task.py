@@ -35,3 +35,10 @@ def build_task(chosen: sections.Task, tokenizer: Any, labels: Sequence[str] | No
             )
         case _:
             assert_never(chosen)
+
+
+def longest_input(chosen: sections.Task) -> int:
+    """Return how many tokens the model must be able to see at once."""
+    if isinstance(chosen, sections.SequenceToSequence):
+        return max(chosen.max_length, chosen.max_target_length)
+    return chosen.max_length

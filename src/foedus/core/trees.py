@@ -46,8 +46,14 @@ def zeros_like(tree: ParamTree) -> ParamTree:
 
 
 def accumulator_for(tree: ParamTree) -> ParamTree:
-    """Return zeros of the same names and shapes to add up many such trees in."""
-    return {name: torch.zeros_like(tensor, dtype=_sum_type(tensor)) for name, tensor in tree.items()}
+    """Return zeros of the same names and shapes to add up many such trees in: of float32 at least.
+
+    Not float64 for float32 trees: adding to it takes four times as long, in a place that every update passes.
+    """
+    return {
+        name: torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
+        for name, tensor in tree.items()
+    }
 
 
 def _sum_type(tensor: Tensor) -> torch.dtype:
@@ -85,9 +91,10 @@ def norm(tree: ParamTree) -> float:
 def is_finite(tree: ParamTree) -> bool:
     """Return whether no coordinate is NaN or infinite.
 
-    A sum in float64 of finite float32 values cannot overflow, so it is finite exactly when all are.
+    If a sum is finite, all that it adds is: NaN and infinity stay in a sum. One that is not may have
+    overflowed, so the values are looked at one by one; that is much slower, and rare.
     """
-    return all(math.isfinite(float(torch.sum(tensor, dtype=_sum_type(tensor)))) for tensor in tree.values())
+    return all(math.isfinite(float(tensor.sum())) or bool(tensor.isfinite().all()) for tensor in tree.values())
 
 
 def count(tree: ParamTree) -> int:

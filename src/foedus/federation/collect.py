@@ -86,9 +86,10 @@ def phase(requests: Requests, accept: Callable[[ParticipantId, Reply], None]) ->
 class RunningSum:
     """Sums updates one by one; its memory does not grow with their number.
 
-    Trees are added in float64, so that the order of participants changes nothing beyond rounding
-    of the last digits, and an average of equal trees is that tree.
+    Weighted trees are added in units of the first weight, so that the mean of a single update is that
+    update to the last bit, and equally weighted updates are added as they are.
     averaged_like, summed_like: the names and shapes that every update must have.
+    unit: the first weight. weight: the sum of all.
     """
 
     averaged_like: Trees
@@ -96,6 +97,7 @@ class RunningSum:
     averaged: dict[str, ParamTree] = field(default_factory=dict)
     summed: dict[str, ParamTree] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    unit: float = 1.0
     weight: float = 0.0
     reports: int = 0
 
@@ -106,7 +108,10 @@ class RunningSum:
             shapes, is not finite, or its weight is not a positive number.
         """
         check_update(update, self.averaged_like, self.summed_like)
-        for totals, given, factor in ((self.averaged, update.averaged, update.weight), (self.summed, update.summed, 1)):
+        if self.reports == 0:
+            self.unit = update.weight
+        share = update.weight / self.unit
+        for totals, given, factor in ((self.averaged, update.averaged, share), (self.summed, update.summed, 1.0)):
             for name, tree in given.items():
                 if name not in totals:
                     totals[name] = trees.accumulator_for(tree)
@@ -119,7 +124,7 @@ class RunningSum:
     def aggregate(self, population: int) -> Aggregate:
         """Return the means and sums over all updates added; there must be one at least."""
         return Aggregate(
-            averaged={name: trees.scale(total, 1 / self.weight) for name, total in self.averaged.items()},
+            averaged={name: trees.scale(total, self.unit / self.weight) for name, total in self.averaged.items()},
             summed=dict(self.summed),
             weight=self.weight,
             metrics={name: total / self.weight for name, total in self.metrics.items()},
