@@ -17,8 +17,8 @@ class Full(Section):
 
 
 def _layers(value: object) -> object:
-    """Return auto, or the layers' names."""
-    if value == "auto":
+    """Return auto, all-linear, or the layers' names."""
+    if value in {"auto", "all-linear"}:
         return value
     names = [value] if isinstance(value, str) else value
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) and name for name in names):
@@ -27,8 +27,8 @@ def _layers(value: object) -> object:
 
 
 TargetModules = Annotated[
-    Literal["auto"] | tuple[str, ...],
-    BeforeValidator(_layers, json_schema_input_type=Literal["auto"] | str | list[str]),
+    Literal["auto", "all-linear"] | tuple[str, ...],
+    BeforeValidator(_layers, json_schema_input_type=Literal["auto", "all-linear"] | str | list[str]),
 ]
 
 
