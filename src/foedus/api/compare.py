@@ -119,7 +119,7 @@ def _play_arm(
     observe(
         RunStarted(
             name=name,
-            participants=federation.engine.population(),
+            participants=[site.name for site in assembly.data.sites],
             rounds=rounds,
             first_round=state.round + 1,
             headline=assembly.task.headline,
