@@ -18,7 +18,7 @@ class Full(Section):
 
 def _layers(value: object) -> object:
     """Return auto, all-linear, or the layers' names."""
-    if value in {"auto", "all-linear"}:
+    if value in ("auto", "all-linear"):  # a tuple: what stands in a file may be unhashable
         return value
     names = [value] if isinstance(value, str) else value
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) and name for name in names):
