@@ -115,8 +115,8 @@ def _strategy(config: RunConfig) -> Iterator[str]:
             )
     if isinstance(strategy, sections.Scaffold) and strategy.option == 1 and config.local.gradient_clip is not None:
         yield (
-            f"local.gradient_clip: is {config.local.gradient_clip:g}; scaffold's option 1 takes whole gradients for its "
-            "control variates, and clipped steps would not fit them; set it to null, or use option 2"
+            f"local.gradient_clip: is {config.local.gradient_clip:g}; scaffold's option 1 takes whole gradients as "
+            "control variates, which clipped steps would not fit; set it to null, or use option 2"
         )
     match strategy:
         case sections.Scaffold(weighting=weighting) if weighting != "uniform":
