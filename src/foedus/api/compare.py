@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.run import ConfigLike, as_config, run_digest, run_started
+from foedus.api.digests import run_digest
+from foedus.api.run import ConfigLike, as_config, run_started
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
