@@ -94,17 +94,22 @@ def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> M
 
 
 def round_record(report: RoundReport, federation: Federation, learning_rate: float | None) -> Mapping[str, Any]:
-    """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them."""
+    """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them.
+
+    What a single site reported is its own figure, whatever it is called.
+    """
     collected = report.collected
+    total = collected.total
+    shown = federation.plan.per_site or total.reports != 1
     record: dict[str, Any] = {
         "round": report.round,
         "stood": report.stood,
         "reason": report.reason,
         "cohort": list(report.cohort),
-        "reports": collected.total.reports,
+        "reports": total.reports,
         "left_out": dict(collected.left_out),
-        "weight": collected.total.weight,
-        "train": {name: total / collected.total.weight for name, total in collected.total.metrics.items()},
+        "weight": total.weight if shown else None,
+        "train": {name: value / total.weight for name, value in total.metrics.items()} if shown else {},
         "learning_rate": learning_rate,
         "evaluation": evaluation_record(report.evaluation, federation) if report.evaluation else None,
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
