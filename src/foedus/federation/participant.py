@@ -10,9 +10,7 @@ from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation,
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 
 
-def answer(
-    local: LocalRule, task: LocalTask | PairCounter, request: Request, memory: Memory
-) -> tuple[Reply, Memory]:
+def answer(local: LocalRule, task: LocalTask | PairCounter, request: Request, memory: Memory) -> tuple[Reply, Memory]:
     """Return the reply to a request and the participant's memory after it.
 
     task: a PairCounter as long as the run has no tokenizer, then a LocalTask.
