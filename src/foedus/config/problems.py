@@ -143,8 +143,13 @@ def _rounds(config: RunConfig) -> Iterator[str]:
 
 
 def _evaluation(config: RunConfig) -> Iterator[str]:
-    participants = config.participants
-    if config.evaluation.split != "validation" or isinstance(participants, sections.Scenario):
+    participants, split = config.participants, config.evaluation.split
+    if isinstance(participants, sections.Scenario):
+        plays = participants.scenario
+        if isinstance(plays, sections.Plays) and not getattr(plays, split):
+            yield f"evaluation.split: is {split}, but participants.scenario.{split} is 0; give it a share of the text"
+        return
+    if split != "validation":
         return
     # Files may be folders of `datasets` that bring their own validation rows, which is seen when they are read.
     if isinstance(participants, sections.Partition) and not (participants.validation or participants.split.validation):

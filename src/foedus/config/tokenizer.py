@@ -68,9 +68,10 @@ def _learn(chosen: sections.BPE, columns: Sequence[str], sites: Sequence[Site]) 
 
 def _notes(chosen: sections.BPE, learnt: LearntMerges, participants: int) -> tuple[str, ...]:
     tokens = len(byte_level_tokenizer(learnt.merges, closes=True))
+    rounds = f"{learnt.rounds} round{'s' * (learnt.rounds != 1)}"
     notes = [
-        f"the tokenizer's {len(learnt.merges)} merges were learnt from sums of counts in {learnt.rounds} rounds; "
-        f"{participants} participants sent {learnt.bytes_up / 1e6:.1f} MB in all, which no round's bytes hold"
+        f"the tokenizer's {len(learnt.merges)} merges were learnt from sums of counts in {rounds}; {participants} "
+        f"participants sent {learnt.bytes_up / 1e6:.1f} MB in all, which no round's bytes hold"
     ]
     if tokens < chosen.vocabulary:
         notes.append(f"the tokenizer has {tokens} tokens, not {chosen.vocabulary}: no other pair occurs twice")

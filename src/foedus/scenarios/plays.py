@@ -1,4 +1,4 @@
-"""Speakers of Shakespeare's plays that learn to write together: each role, or each play, is a participant.
+"""Speakers of Shakespeare's plays that learn to write together: each role, play or genre is a participant.
 
 A row is a speech. What a participant says last is held out, so that nothing of a speech lies on both sides, and what
 it trains on stands in the order of the play.
@@ -29,7 +29,9 @@ NOTE = (
     "speeches that somebody trains on word for word, such as 'Ay, my lord.', are left out of the test. A role is a "
     "name within one play: Falstaff of three plays is three roles."
 )
-_PARTICIPANTS = {"role": "speaking roles", "play": "plays"}
+By = Literal["role", "play", "genre"]
+_PARTICIPANTS: Mapping[By, str] = {"role": "speaking roles", "play": "plays", "genre": "genres"}
+_GENRES = {"problems": "problem plays", "roman": "Roman plays"}  # other folders are named as they should be
 
 _SPEAKER = re.compile(r"\*\*(.+?)\*\*")
 _DIRECTION = re.compile(r"_+[^_]*_+|\*[^*]*\*|\\?\[[^\]]*\]_?")  # _Exit_, _\[Aside]_, *Exeunt.*, [Within]_
@@ -39,13 +41,14 @@ _DIRECTION = re.compile(r"_+[^_]*_+|\*[^*]*\*|\\?\[[^\]]*\]_?")  # _Exit_, _\[As
 class Speech:
     """What one speaker says until another one speaks."""
 
+    genre: str
     play: str
     speaker: str
     text: str
 
 
 def load_plays(
-    by: Literal["role", "play"] = "role",
+    by: By = "role",
     participants: int | None = None,
     minimum_characters: int = 2000,
     held_out: Mapping[Split, float] | None = None,
@@ -79,11 +82,11 @@ def load_plays(
     return Scenario(sites, (), NOTE.format(participants=_PARTICIPANTS[by]))
 
 
-def _grouped(speeches: Sequence[Speech], by: Literal["role", "play"]) -> Mapping[str, Sequence[str]]:
+def _grouped(speeches: Sequence[Speech], by: By) -> Mapping[str, Sequence[str]]:
     """Return each participant's speeches in the order of the play."""
     grouped: dict[str, list[str]] = {}
     for speech in speeches:
-        name = speech.play if by == "play" else f"{speech.speaker} ({speech.play})"
+        name = {"role": f"{speech.speaker} ({speech.play})", "play": speech.play, "genre": speech.genre}[by]
         grouped.setdefault(name, []).append(speech.text)
     return grouped
 
@@ -99,7 +102,8 @@ def _normalised(text: str) -> str:
 def cut(texts: Sequence[str], held_out: Mapping[Split, float]) -> Mapping[Split, Sequence[str]]:
     """Return the texts in runs: train, then validation, then test, by characters and whole texts.
 
-    A text belongs to the part that its middle lies in; the last of several is for testing in any case, if any is.
+    A text belongs to the part that its middle lies in; but the first one is for training in any case, and the last of
+    several for testing, if any is.
 
     >>> cut(["one", "two", "six", "ten"], {"test": 0.25})
     {'train': ['one', 'two', 'six'], 'test': ['ten']}
@@ -107,6 +111,9 @@ def cut(texts: Sequence[str], held_out: Mapping[Split, float]) -> Mapping[Split,
     shares = {"validation": held_out.get("validation", 0.0), "test": held_out.get("test", 0.0)}
     ends = list(accumulate(map(len, texts)))
     middles = [(end - len(text) / 2) / ends[-1] for end, text in zip(ends, texts, strict=True)]
+    if shares["test"]:
+        middles[-1] = 1.0
+    middles[0] = 0.0
     parts: dict[Split, Sequence[str]] = {}
     begin = 0.0
     bounds: list[tuple[Split, float]] = [
@@ -118,23 +125,22 @@ def cut(texts: Sequence[str], held_out: Mapping[Split, float]) -> Mapping[Split,
         if split == "train" or shares[split]:
             parts[split] = [text for text, at in zip(texts, middles, strict=True) if begin <= at < end]
         begin = end
-    if shares["test"] and not parts["test"] and len(parts["train"]) > 1:
-        parts |= {"train": parts["train"][:-1], "test": parts["train"][-1:]}
     return parts
 
 
 @cache  # a comparison loads them once a seed, and they never change
 def read_speeches() -> Sequence[Speech]:
     """Return every speech of every play, play by play in the order of their titles, without stage directions."""
-    plays = sorted((title_of(text, path.stem), text) for path in _files() for text in [path.read_text("utf-8")])
-    return [speech for title, text in plays for speech in speeches_of(title, text)]
+    texts = [(path, path.read_text("utf-8")) for path in _files()]
+    plays = sorted((title_of(text, path.stem), path.parent.name, text) for path, text in texts)
+    return [speech for title, folder, text in plays for speech in speeches_of(_GENRES.get(folder, folder), title, text)]
 
 
-def speeches_of(play: str, text: str) -> Iterator[Speech]:
+def speeches_of(genre: str, play: str, text: str) -> Iterator[Speech]:
     r"""Yield the speeches of one play in Markdown; a heading ends one, a stage direction does not.
 
-    >>> list(speeches_of("Hamlet", "**BERNARDO**  \nHe.\n\n_Exit_\n\nCome.\n\n## ACT II"))
-    [Speech(play='Hamlet', speaker='BERNARDO', text='He.\nCome.')]
+    >>> list(speeches_of("tragedies", "Hamlet", "**BERNARDO**  \nHe.\n\n_Exit_\n\nCome.\n\n## ACT II"))
+    [Speech(genre='tragedies', play='Hamlet', speaker='BERNARDO', text='He.\nCome.')]
     """
     speaker: str | None = None
     lines: list[tuple[int, str, str]] = []  # number of the speech, speaker, line
@@ -153,7 +159,7 @@ def speeches_of(play: str, text: str) -> Iterator[Speech]:
         spoken = _DIRECTION.sub("", "\n".join(others)).replace("\\", "")
         lines += [(number, speaker, line.strip()) for line in spoken.split("\n") if line.strip()]
     for (_, name), said in groupby(lines, key=lambda line: line[:2]):
-        yield Speech(play, name, "\n".join(line for *_, line in said))
+        yield Speech(genre, play, name, "\n".join(line for *_, line in said))
 
 
 def title_of(text: str, file: str) -> str:

@@ -142,11 +142,11 @@ class Clinics(Section):
 
 
 class Plays(Section):
-    """Shakespeare's plays, each role or each play a participant; a row is a speech, in the column text."""
+    """Shakespeare's plays, each role, play or genre a participant; a row is a speech, in the column text."""
 
     kind: Literal["plays"] = "plays"
-    by: Literal["role", "play"] = "role"
-    """Who takes part: the speakers of a play, each with its own speeches, or whole plays."""
+    by: Literal["role", "play", "genre"] = "role"
+    """Who takes part: the speakers of the plays, each with its own speeches; whole plays; or the plays of a genre."""
     participants: Annotated[Whole, Field(ge=1)] | None = None
     """How many: those with most text. Left out: all that have enough."""
     minimum_characters: Annotated[Whole, Field(ge=1)] = 2000
