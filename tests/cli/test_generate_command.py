@@ -68,4 +68,4 @@ def test_a_model_that_fills_gaps_continues_no_text(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     done = runner.invoke(app, ["generate", str(tmp_path)])
     assert done.exit_code == 2
-    assert "holds no finished run" in done.stderr
+    assert "holds no run; name the folder that foedus run wrote" in done.stderr

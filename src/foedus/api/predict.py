@@ -41,12 +41,11 @@ def predict(
 def finished_run(folder: Path | str) -> RunFolder:
     """Return the run in a folder.
 
-    Raises: RunFolderError if it has no model yet.
+    Raises: RunFolderError if there is none, or it has no model yet.
     """
     run = RunFolder(Path(folder))
+    if not run.config.is_file():
+        raise RunFolderError(f"{run.path} holds no run; name the folder that foedus run wrote, such as runs/clinics")
     if not run.model.is_dir() or not run.summary.is_file():
-        raise RunFolderError(
-            f"{run.path} holds no finished run; start one with foedus run CONFIG, "
-            f"or go on with foedus run --resume {run.path}"
-        )
+        raise RunFolderError(f"the run in {run.path} is not finished; go on: foedus run --resume {run.path}")
     return run
