@@ -48,6 +48,8 @@ def test_a_model_with_a_tokenizer_learnt_federatedly_writes(tmp_path: Path) -> N
 
     summary = json.loads((run / "summary.json").read_text())
     assert summary["final"]["all"]["bits_per_byte"] > 0
+    assert len(summary["samples"]) == 3
+    assert 'id="samples"' in (run / "report.html").read_text()
     assert any("merges were learnt from sums of counts" in note for note in summary["notes"])
     tokenizer = AutoTokenizer.from_pretrained(run / "model")
     model = AutoModelForCausalLM.from_pretrained(run / "model")
