@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foedus.core.errors import RoundError, RunFolderError
-from foedus.federation.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
 from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
 from foedus.federation.messages import Clock, Sums
@@ -25,6 +25,7 @@ def start_or_resume(federation: Federation, initial: ServerState, folder: RunFol
     The records of rounds after that checkpoint are forgotten: they will be played again.
     Raises: RunFolderError if the newest checkpoint is damaged or belongs to another configuration.
     """
+    remove_leftovers(folder.checkpoints)
     places = checkpoints(folder.checkpoints)
     if not places:
         folder.rounds.unlink(missing_ok=True)
