@@ -29,7 +29,7 @@ def test_numbers_in_labels_count_by_value(labels: list[str], ordered: list[str])
 
 
 def test_one_label_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="of two kinds at least, but there is only 'x'"):
+    with pytest.raises(DataError, match="of two kinds at least, but there is only one: is task.label"):
         agree_on_labels({"a": ["x"], "b": ["x"]})
     with pytest.raises(DataError, match="but there is none"):
         agree_on_labels({"a": []})
