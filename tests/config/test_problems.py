@@ -92,6 +92,25 @@ def found(**values: Any) -> list[str]:
             "task: the scenario clinics has texts in the column text, and classes in the column label",
         ),
         (
+            {"participants": {"kind": "scenario", "scenario": "plays"}},
+            "task: the scenario plays has texts in the column text, and no classes",
+        ),
+        (
+            {
+                "task": CONTINUE | {"text": "text"},
+                "participants": {"kind": "scenario", "scenario": {"kind": "plays", "validation": 0.5, "test": 0.5}},
+            },
+            "participants.scenario: validation 0.5 and test 0.5 leave no speeches to train on; they must sum to less",
+        ),
+        (
+            {
+                "task": CONTINUE | {"text": "text"},
+                "participants": {"kind": "scenario", "scenario": "plays"},
+                "evaluation": {"split": "validation"},
+            },
+            "evaluation.split: is validation, but participants.scenario.validation is 0; give it a share of the text",
+        ),
+        (
             {"rounds": {"cohort": {"kind": "fixed", "size": 2}, "min_reports": 3}},
             "rounds.min_reports: is 3, but only 2 participants train in a round (rounds.cohort.size), so that no round "
             "would stand",
@@ -122,6 +141,11 @@ def test_a_combination_that_cannot_work_is_refused_with_the_reason(values: dict[
         {"task": CONTINUE, "model": SCRATCH},
         {"model": {"path": "m", "tuning": "lora"}, "output": {"merge_adapter": True}},
         {"participants": {"train": "a/*", "test": "b/*", "split": {"validation": 0.1}}},
+        {
+            "task": {"kind": "masked_lm", "text": "text"},
+            "participants": {"kind": "scenario", "scenario": {"kind": "plays", "validation": 0.1}},
+            "evaluation": {"split": "validation"},
+        },
         {
             "task": CONTINUE | {"text": "text"},
             "participants": {"kind": "scenario", "scenario": "clinics"},

@@ -46,6 +46,14 @@ def test_a_scenario_is_a_name_or_has_settings() -> None:
     assert not valid(other.replace("SCENARIO", "clinic"))
 
 
+def test_a_tokenizer_is_a_name_or_one_that_is_made() -> None:
+    scratch = SMALL.replace("{path: gpt2, tuning: lora}", "{kind: architecture, type: gpt2, tokenizer: TOKENIZER}")
+    for tokenizer in ("gpt2", "package:a", "bytes", "{kind: bpe, vocabulary: 300}", "{kind: existing, path: a/b}"):
+        assert valid(scratch.replace("TOKENIZER", tokenizer)), tokenizer
+    for tokenizer in ("{kind: bpe, vocabulary: 3}", "{kind: words}", "[a]"):
+        assert not valid(scratch.replace("TOKENIZER", tokenizer)), tokenizer
+
+
 def test_an_unknown_kind_is_not_valid() -> None:
     assert not valid(SMALL.replace("fedprox", "fedprx"))
 

@@ -100,6 +100,17 @@ def test_names_cannot_become_markup(tmp_path: Path) -> None:
     assert "\x00" not in html
 
 
+def test_what_a_language_model_writes_is_shown_as_it_is(tmp_path: Path) -> None:
+    samples = ["To be, or\nnot\x00 to be", "<script>alert(1)</script>"]
+    html, page = page_of(make_run(tmp_path, MadeRun(headline="perplexity", summary={"samples": samples})))
+    assert "What it writes" in page.text
+    assert "To be, or\nnot" in html
+    assert "<script>alert(1)</script>" in page.text
+    assert "\x00" not in html
+    _, without = page_of(make_run(tmp_path / "other"))
+    assert "What it writes" not in without.text
+
+
 def test_the_report_says_how_well_an_accuracy_is_known(tmp_path: Path) -> None:
     sites = {"a": {"train": 300, "test": 60}, "b": {"train": 300, "test": 40}}
     folder = make_run(tmp_path, MadeRun(sites=["a", "b"], final={"accuracy": 0.8}, summary={"sites": sites}))

@@ -4,15 +4,58 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foedus.core.errors import ModelError
+from foedus.core.errors import ConfigError, ModelError
 from foedus.core.seeds import SeedKey
 from foedus.tasks.masked_lm import MaskedLM
 from foedus.tasks.token_loss import IGNORED
-from tiny_models import tiny_tokenizer
+from tiny_models import Family, tiny_tokenizer
 from tiny_tasks import ROWS
 
 TOKENIZER = tiny_tokenizer("bert")
 KEY = SeedKey.from_seed(0)
+
+
+FAMILIES: tuple[Family, ...] = ("bert", "roberta", "gpt2", "llama", "t5")
+
+
+def packed(texts: list[str], max_length: int, family: Family = "bert") -> list[list[int]]:
+    mlm = MaskedLM(tiny_tokenizer(family), "text", max_length, packing=True)
+    if mlm.tokenizer.mask_token is None:
+        mlm.tokenizer.mask_token = mlm.tokenizer.eos_token
+    examples = mlm.encode(pa.table({"text": pa.array(texts, pa.string())}))
+    return [example["input_ids"].tolist() for example in examples]
+
+
+@given(st.lists(st.text("ab c", max_size=12), max_size=6), st.integers(4, 9), st.sampled_from(FAMILIES))
+def test_packing_keeps_every_token_once_with_a_separator_behind_each_text(
+    texts: list[str], max_length: int, family: Family
+) -> None:
+    tokenizer = tiny_tokenizer(family)
+    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    plain = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    blocks = packed(texts, max_length, family)
+    around = tokenizer("a")["input_ids"]
+    place = around.index(tokenizer("a", add_special_tokens=False)["input_ids"][0])
+    before, after = around[:place], around[place + 1 :]
+    assert all(block[: len(before)] == before for block in blocks)
+    assert all(block[len(block) - len(after) :] == after for block in blocks)
+    inner = [token for block in blocks for token in block[len(before) : len(block) - len(after)]]
+    assert inner == [token for row in plain for token in (*row, end)]
+    assert all(len(block) == max_length for block in blocks[:-1])
+    assert all(len(block) <= max_length for block in blocks)
+
+
+def test_a_separator_between_packed_texts_is_never_predicted() -> None:
+    mlm = MaskedLM(TOKENIZER, "text", 12, 0.99, packing=True)
+    batch = mlm.collate(mlm.encode(pa.table({"text": ["skin lung"] * 8})), KEY)
+    assert not torch.isin(batch["targets"], torch.tensor(TOKENIZER.all_special_ids)).any()
+
+
+def test_a_block_must_have_room_for_text() -> None:
+    with pytest.raises(
+        ConfigError, match=r"task\.max_length is 2, and the tokenizer puts 2 special tokens around each"
+    ):
+        packed(["skin"], 2)
 
 
 def task(mask_probability: float = 0.15, max_length: int = 512) -> MaskedLM:

@@ -11,15 +11,14 @@ from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config
 from foedus.config.explanation import Explanation, Holding, Traffic
-from foedus.config.model import build_source
 from foedus.config.problems import problems
 from foedus.config.sites import columns_of, read_data
+from foedus.config.tokenizer import require_tokenizer
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train, payload_bytes
 from foedus.federation.protocols import Algorithm
 from foedus.federation.run_folder import RunFolder, is_taken
-from foedus.models.loading import load_tokenizer
 
 
 def explain(config: ConfigLike, *, overrides: Sequence[str] = ()) -> Explanation:
@@ -65,7 +64,7 @@ def _notes(config: sections.RunConfig) -> Sequence[str]:
 def _model_problem(config: sections.RunConfig) -> Sequence[str]:
     """Return what keeps the model from being found, where the data cannot be read."""
     try:
-        load_tokenizer(build_source(config))
+        require_tokenizer(config)
     except FoedusError as error:
         return [str(error)]
     return []

@@ -23,11 +23,7 @@ def predict(
     folder: a run folder. texts: a pair for each, where the task classifies pairs.
     Raises: RunFolderError if the run has no model yet; ModelError if it cannot be loaded.
     """
-    run = RunFolder(Path(folder))
-    if not run.config.is_file():
-        raise RunFolderError(f"{run.path} holds no run; name the folder that foedus run wrote, such as runs/clinics")
-    if not run.model.is_dir() or not run.summary.is_file():
-        raise RunFolderError(f"the run in {run.path} is not finished; go on: foedus run --resume {run.path}")
+    run = finished_run(folder)
     config = load_config(run.config)
     model, tokenizer = load_for_prediction(run.model)
     return predict_texts(
@@ -40,3 +36,16 @@ def predict(
         max_length=config.task.max_length,
         prefix=config.task.prefix if isinstance(config.task, sections.SequenceToSequence) else "",
     )
+
+
+def finished_run(folder: Path | str) -> RunFolder:
+    """Return the run in a folder.
+
+    Raises: RunFolderError if there is none, or it has no model yet.
+    """
+    run = RunFolder(Path(folder))
+    if not run.config.is_file():
+        raise RunFolderError(f"{run.path} holds no run; name the folder that foedus run wrote, such as runs/clinics")
+    if not run.model.is_dir() or not run.summary.is_file():
+        raise RunFolderError(f"the run in {run.path} is not finished; go on: foedus run --resume {run.path}")
+    return run

@@ -15,7 +15,9 @@ from foedus.config import sections
 from foedus.config.assemble import Assembly
 from foedus.config.sites import columns_of
 from foedus.federation.run_folder import Record, RunFolder
+from foedus.tasks.generation import write_texts
 
+SAMPLES, SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 3, 60, 0.8
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safetensors")
 
 
@@ -71,7 +73,27 @@ def run_summary(
     }
     if config.evaluation.per_site:
         summary["sites"] = site_rows(assembly)
+        if isinstance(config.task, sections.CausalLM):
+            summary["samples"] = sample_texts(assembly)
     return summary
+
+
+def sample_texts(assembly: Assembly) -> Sequence[str]:
+    """Return a few texts that the trained language model writes from nothing, so that no row is their prompt.
+
+    They go with the sites' own figures: what the model has learnt by heart it may write down.
+    """
+    workspace = assembly.workspace
+    workspace.mode(training=False)
+    return write_texts(
+        workspace.model,
+        assembly.loaded.tokenizer,
+        "",
+        samples=SAMPLES,
+        max_new_tokens=SAMPLE_TOKENS,
+        temperature=SAMPLE_TEMPERATURE,
+        key=assembly.key.child("samples"),
+    )
 
 
 def site_rows(assembly: Assembly) -> Mapping[str, Mapping[str, Any]]:

@@ -9,6 +9,7 @@ import typer
 from foedus.cli.compare import compare
 from foedus.cli.explain import explain
 from foedus.cli.failures import Commands
+from foedus.cli.generate import generate
 from foedus.cli.init import init
 from foedus.cli.predict import predict
 from foedus.cli.run import run
@@ -41,7 +42,7 @@ def describe(
     """Train Hugging Face Transformers across organisations that cannot share their data."""
 
 
-for command in (init, explain, run, compare, predict, schema):
+for command in (init, explain, run, compare, predict, generate, schema):
     app.command()(command)
 
 

@@ -12,6 +12,7 @@ from foedus.config.build import build_algorithm, build_local_settings, build_pla
 from foedus.config.model import build_source, tune
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
+from foedus.config.tokenizer import build_tokenizer
 from foedus.core import trees
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
@@ -21,7 +22,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
-from foedus.models.loading import LoadedModel, load_model, load_tokenizer, require_length
+from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.strategies.fedavg import fedavg
 from foedus.training.settings import LocalSettings
@@ -125,13 +126,12 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
     _require_enough(config, len(data.sites))
-    source = build_source(config)
-    tokenizer = load_tokenizer(source)
-    task = build_task(config.task, tokenizer, data.labels)
-    loaded = load_model(source, tokenizer, task.auto_class, key.child("model"), data.labels or ())
+    built = build_tokenizer(config, data.sites)
+    task = build_task(config.task, built.tokenizer, data.labels)
+    loaded = load_model(build_source(config), built.tokenizer, task.auto_class, key.child("model"), data.labels or ())
     require_length(loaded.model, longest_input(config.task))
     model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
-    loaded = replace(loaded, model=model)
+    loaded = replace(loaded, model=model, notes=(*built.notes, *loaded.notes))
     settings = build_local_settings(config)
     workspace = Workspace(model, travelling(model), settings, device)
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {

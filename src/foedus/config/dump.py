@@ -56,6 +56,9 @@ def relocate(config: RunConfig, folder: Path) -> RunConfig:
         moved = path(given)
         return moved if moved.startswith("..") else f"./{moved}"
 
+    def tokenizer(given: sections.Tokenizer) -> sections.Tokenizer:
+        return _with(given, path=checkpoint)  # type: ignore[no-any-return]  # the section that was given
+
     match config.participants:
         case sections.Files() as files:
             participants = _with(files, train=source, validation=source, test=source)
@@ -65,7 +68,7 @@ def relocate(config: RunConfig, folder: Path) -> RunConfig:
             pass
     return config.model_copy(
         update={
-            "model": _with(config.model, path=checkpoint, tokenizer=checkpoint),
+            "model": _with(config.model, path=checkpoint, tokenizer=tokenizer),
             "participants": participants,
             "strategy": _with(config.strategy, path=path),
             "output": _with(config.output, folder=path),

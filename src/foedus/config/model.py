@@ -18,9 +18,14 @@ def build_source(config: sections.RunConfig) -> sources.ModelSource:
         case sections.Checkpoint() as checkpoint:
             return sources.Checkpoint(config.locate_model(checkpoint.path), checkpoint.revision, checkpoint.dropout)
         case sections.Architecture() as scratch:
-            return sources.Architecture(scratch.type, config.locate_model(scratch.tokenizer), scratch.options)
+            return sources.Architecture(scratch.type, _tokenizer_path(config, scratch.tokenizer), scratch.options)
         case _:
             assert_never(config.model)
+
+
+def _tokenizer_path(config: sections.RunConfig, chosen: sections.Tokenizer) -> str | None:
+    """Return where the tokenizer lies, or None if it is made for the run."""
+    return config.locate_model(chosen.path) if isinstance(chosen, sections.Existing) else None
 
 
 def build_tuning(chosen: sections.Tuning) -> tuning.Tuning:

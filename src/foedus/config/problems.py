@@ -47,6 +47,11 @@ def _participants(config: RunConfig) -> Iterator[str]:
     participants = config.participants
     if isinstance(participants, sections.Scenario):
         yield from _columns_of_the_scenario(participants.scenario, config.task)
+        if isinstance(plays := participants.scenario, sections.Plays) and plays.validation + plays.test >= 1:
+            yield (
+                f"participants.scenario: validation {plays.validation:g} and test {plays.test:g} leave no speeches to "
+                "train on; they must sum to less than 1"
+            )
         return
     split = participants.split
     if split.validation + split.test >= 1:
@@ -68,13 +73,14 @@ def _participants(config: RunConfig) -> Iterator[str]:
         )
 
 
-def _columns_of_the_scenario(scenario: sections.Clinics, task: sections.Task) -> Iterator[str]:
-    match task:
-        case sections.TextClassification(text=("text",), label="label") | sections.CausalLM(text="text"):
+def _columns_of_the_scenario(scenario: sections.Clinics | sections.Plays, task: sections.Task) -> Iterator[str]:
+    match task, scenario:
+        case ((sections.CausalLM(text="text") | sections.MaskedLM(text="text")), _):
             return
-        case sections.MaskedLM(text="text"):
+        case sections.TextClassification(text=("text",), label="label"), sections.Clinics():
             return
-    yield f"task: the scenario {scenario.kind} has texts in the column text, and classes in the column label"
+    classes = ", and classes in the column label" if isinstance(scenario, sections.Clinics) else ", and no classes"
+    yield f"task: the scenario {scenario.kind} has texts in the column text{classes}"
 
 
 def _unknown_participants(files: sections.Files) -> Iterator[str]:
@@ -147,8 +153,13 @@ def _rounds(config: RunConfig) -> Iterator[str]:
 
 
 def _evaluation(config: RunConfig) -> Iterator[str]:
-    participants = config.participants
-    if config.evaluation.split != "validation" or isinstance(participants, sections.Scenario):
+    participants, split = config.participants, config.evaluation.split
+    if isinstance(participants, sections.Scenario):
+        plays = participants.scenario
+        if isinstance(plays, sections.Plays) and not getattr(plays, split):
+            yield f"evaluation.split: is {split}, but participants.scenario.{split} is 0; give it a share of the text"
+        return
+    if split != "validation":
         return
     # Files may be folders of `datasets` that bring their own validation rows, which is seen when they are read.
     if isinstance(participants, sections.Partition) and not (participants.validation or participants.split.validation):

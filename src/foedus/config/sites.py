@@ -163,10 +163,18 @@ def _require_classes(table: pa.Table, columns: Columns) -> list[str]:
 
 def _scenario(chosen: sections.Scenario, key: SeedKey) -> Data:
     from foedus.scenarios.clinics import load_clinics
+    from foedus.scenarios.plays import load_plays
 
     match chosen.scenario:
         case sections.Clinics() as clinics:
             scenario = load_clinics(key.child("scenario"), clinics.hospitals, clinics.train_rows, clinics.test_rows)
+        case sections.Plays() as plays:
+            scenario = load_plays(
+                plays.by,
+                plays.participants,
+                plays.minimum_characters,
+                {"validation": plays.validation, "test": plays.test},
+            )
         case _:
             assert_never(chosen.scenario)
-    return Data(scenario.sites, scenario.labels, scenario.note)
+    return Data(scenario.sites, scenario.labels or None, scenario.note)

@@ -22,7 +22,7 @@ def build_task(chosen: sections.Task, tokenizer: Any, labels: Sequence[str] | No
         case sections.CausalLM():
             return CausalLM(tokenizer, chosen.text, chosen.max_length, chosen.packing)
         case sections.MaskedLM():
-            return MaskedLM(tokenizer, chosen.text, chosen.max_length, chosen.mask_probability)
+            return MaskedLM(tokenizer, chosen.text, chosen.max_length, chosen.mask_probability, chosen.packing)
         case sections.SequenceToSequence():
             return SequenceToSequence(
                 tokenizer,

@@ -15,7 +15,7 @@ from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
 from foedus.federation.checkpoints import load_trees, save_trees, sync
 from foedus.federation.messages import Failure, ParticipantId, Reply, Request
 from foedus.federation.participant import answer
-from foedus.federation.protocols import LocalRule, LocalTask, Memory
+from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 
 INDEX = "participants.json"
 
@@ -31,7 +31,7 @@ class InProcessEngine:
     def __init__(
         self,
         local: LocalRule,
-        tasks: Mapping[ParticipantId, LocalTask],
+        tasks: Mapping[ParticipantId, LocalTask | PairCounter],
         *,
         device: torch.device | None = None,
         reraise: bool = False,
@@ -53,7 +53,7 @@ class InProcessEngine:
             if name in requests:
                 yield name, self._answer(name, task, requests[name])
 
-    def _answer(self, name: ParticipantId, task: LocalTask, request: Request) -> Reply:
+    def _answer(self, name: ParticipantId, task: LocalTask | PairCounter, request: Request) -> Reply:
         before = self._memories.get(name, {})
         try:
             reply, memory = answer(self._local, task, request, before)

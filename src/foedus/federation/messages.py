@@ -5,7 +5,7 @@ A participant answers each request with one reply. Everything that may leave it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -68,7 +68,17 @@ class Evaluate:
     split: str
 
 
-Request = Train | Evaluate
+@dataclass(frozen=True)
+class CountPairs:
+    """Please count which two neighbours stand how often in your texts, after these merges.
+
+    merges: pairs of units that became one, in order; foedus.models.byte_pairs says what a unit is.
+    """
+
+    merges: Sequence[tuple[int, int]]
+
+
+Request = Train | Evaluate | CountPairs
 
 
 @dataclass(frozen=True)
@@ -95,13 +105,20 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Whole numbers that add up over participants, as one int64 vector."""
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
 class Failure:
     """The participant, or the way to it, failed; `reason` is fit for a record and holds no data."""
 
     reason: str
 
 
-Reply = LocalUpdate | Evaluation | Failure
+Reply = LocalUpdate | Evaluation | Counts | Failure
 
 
 def payload_bytes(message: Request | Reply) -> int:
@@ -117,5 +134,9 @@ def payload_bytes(message: Request | Reply) -> int:
             return sum(trees.byte_size(tree) for tree in parts) + number * (1 + len(message.metrics))
         case Evaluation():
             return trees.byte_size(message.sums)
+        case CountPairs():
+            return 2 * number * len(message.merges)
+        case Counts():
+            return trees.byte_size({"values": message.values})
         case Failure():
             return len(message.reason.encode())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
@@ -77,6 +78,15 @@ class LocalTask(Protocol):
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:
         """Return additive statistics over the local split; empty if there are no rows."""
+        ...
+
+
+@runtime_checkable
+class PairCounter(Protocol):
+    """One participant's texts before there is a tokenizer: all that it does is to count."""
+
+    def count_pairs(self, merges: Sequence[tuple[int, int]]) -> Tensor:
+        """Return how often each pair of units stands side by side after these merges, as one int64 vector."""
         ...
 
 

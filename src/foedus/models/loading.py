@@ -52,6 +52,7 @@ def load_tokenizer(source: ModelSource) -> Tokenizer:
     from transformers import AutoTokenizer
 
     path = source.tokenizer if isinstance(source, Architecture) else source.path
+    assert path is not None, "config.tokenizer makes those that lie nowhere"
     location = locate(path, source.revision if isinstance(source, Checkpoint) else None)
     with explained(_doing("load the tokenizer of", path, location)), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(location.reference, **_file_options(location))

@@ -33,12 +33,12 @@ class Architecture:
     """A model from scratch: random weights of a known architecture.
 
     architecture: the model type that transformers knows, such as "gpt2".
-    tokenizer: where its tokenizer comes from, as for a checkpoint.
+    tokenizer: where its tokenizer comes from, as for a checkpoint; None if it is made for the run.
     overrides: fields of the architecture's configuration that differ from its defaults.
     """
 
     architecture: str
-    tokenizer: str
+    tokenizer: str | None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -91,6 +91,7 @@ class Summary:
     finished: False while a run has rounds to go. model: the checkpoint as the user gave it, or the architecture.
     base_model: where its weights can be loaded from again, if anywhere. participants: how many there are.
     data_note, notes: what a reader should know of the data, and of the model.
+    samples: texts that a language model wrote.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Summary:
     license: str | None = None
     data_note: str | None = None
     notes: Sequence[str] = ()
+    samples: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,26 @@ def pack(documents: Iterable[Document], block_size: int) -> Iterator[Document]:
         yield Document(tokens, text_bytes)
 
 
+def cut_blocks(rows: Iterable[Sequence[int]], separator: int | None, block_size: int) -> Iterator[Sequence[int]]:
+    """Yield the rows one after the other, a separator behind each, in blocks of block_size; the last may be shorter.
+
+    Unlike those of `pack`, the blocks share no token: a model that reads in both directions sees all of its own.
+
+    >>> list(cut_blocks([[1, 2], [3]], separator=0, block_size=3))
+    [[1, 2, 0], [3, 0]]
+    """
+    tokens: list[int] = []
+    for row in rows:
+        tokens.extend(row)
+        if separator is not None:
+            tokens.append(separator)
+        whole = len(tokens) - len(tokens) % block_size
+        yield from (tokens[begin : begin + block_size] for begin in range(0, whole, block_size))
+        tokens = tokens[whole:]
+    if tokens:
+        yield tokens
+
+
 def _bytes_per_token(text: str, spans: Iterable[tuple[int, int]]) -> list[int]:
     """Return the bytes of text between the furthest end so far and each token's own end.
 

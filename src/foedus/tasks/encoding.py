@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
@@ -109,6 +109,22 @@ def tokenise(
         if len(texts) == 2:
             rows["token_type_ids"] += [ids or [0] for ids in encoded["token_type_ids"]]
     return {name: RaggedTensor.from_rows(column) for name, column in rows.items()}
+
+
+def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+    """Yield each text's tokens, whole and without special ones."""
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        chunk = list(texts[start : start + ROWS_AT_ONCE])
+        yield from tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def surrounding_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the special tokens that the tokenizer puts before and behind a text."""
+    encoded = tokenizer("a", return_special_tokens_mask=True)
+    tokens, is_special = list(encoded["input_ids"]), list(encoded["special_tokens_mask"])
+    if 0 not in is_special:
+        return tokens, []
+    return tokens[: is_special.index(0)], tokens[len(tokens) - is_special[::-1].index(0) :]
 
 
 def pad(rows: Sequence[Tensor], value: int) -> Tensor:

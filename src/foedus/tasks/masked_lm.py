@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,10 +11,20 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from foedus.core.errors import ModelError
+from foedus.core.errors import ConfigError, ModelError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Sums
-from foedus.tasks.encoding import EncodedRows, pad, padding_mask, text_column, tokenise
+from foedus.tasks.documents import cut_blocks
+from foedus.tasks.encoding import (
+    EncodedRows,
+    RaggedTensor,
+    pad,
+    padding_mask,
+    plain_tokens,
+    surrounding_tokens,
+    text_column,
+    tokenise,
+)
 from foedus.tasks.model_calls import compute_logits
 from foedus.tasks.token_loss import IGNORED, sparse_token_loss, token_score, token_tally
 from foedus.training.task import Batch, Example, Loss
@@ -26,13 +36,18 @@ class MaskedLM:
 
     mask_probability: share of an example's tokens that are predicted: the rounded share, but at least one; special
         tokens never. Of the chosen, 80 % are replaced by the mask token, 10 % by a random one, and 10 % stay.
-    Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, and its create_pretraining_data.py.
+    packing: False makes one example of each text, and cuts off what is longer than max_length. True puts the texts of
+        a participant one after the other, with the tokenizer's separator between them, cuts blocks from that, and
+        puts the special tokens around each that stand around a text: nothing is lost, and no two participants meet.
+    Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, and its create_pretraining_data.py; packing as the
+        FULL-SENTENCES of Liu et al. 2019, arXiv:1907.11692, section 4.2, without the separator's double.
     """
 
     tokenizer: Any
     text: str
     max_length: int
     mask_probability: float = 0.15
+    packing: bool = False
 
     auto_class: ClassVar[str] = "AutoModelForMaskedLM"
     peft_task_type: ClassVar[str | None] = None
@@ -40,16 +55,33 @@ class MaskedLM:
     higher_is_better: ClassVar[bool] = False
 
     def encode(self, rows: pa.Table) -> Sequence[Example]:
-        """Return tokens, truncated to max_length.
+        """Return tokens, truncated to max_length, or packed in blocks of it.
 
-        Raises: DataError if a row has no text. ModelError if the tokenizer has no mask token.
+        Raises: DataError if a row has no text. ModelError if the tokenizer has no mask token. ConfigError if
+            max_length leaves no room for text in a block.
         """
         if self.tokenizer.mask_token_id is None:
             raise ModelError(
                 "the tokenizer has no mask token, so the model cannot fill gaps. Use task.kind: causal_lm, or a model "
                 "such as bert or roberta"
             )
-        return EncodedRows(tokenise(self.tokenizer, text_column(rows, self.text), max_length=self.max_length))
+        texts = text_column(rows, self.text)
+        if self.packing:
+            return EncodedRows({"input_ids": RaggedTensor.from_rows(self._blocks(texts))})
+        return EncodedRows(tokenise(self.tokenizer, texts, max_length=self.max_length))
+
+    def _blocks(self, texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        before, after = surrounding_tokens(self.tokenizer)
+        room = self.max_length - len(before) - len(after)
+        if room < 1:
+            raise ConfigError(
+                f"task.max_length is {self.max_length}, and the tokenizer puts {len(before) + len(after)} special "
+                "tokens around each block, which leaves no room for text; use more"
+            )
+        separator = self.tokenizer.sep_token_id
+        end = self.tokenizer.eos_token_id if separator is None else separator
+        for block in cut_blocks(plain_tokens(self.tokenizer, texts), end, room):
+            yield [*before, *block, *after]
 
     def length(self, example: Example) -> int:
         """Return the tokens of the text."""

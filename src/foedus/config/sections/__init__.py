@@ -4,7 +4,19 @@ Import the package and match on its members: `case sections.FedAvg(): …`.
 """
 
 from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Optimizer, Schedule
-from foedus.config.sections.model import Architecture, Checkpoint, Full, Head, Lora, Model, Tuning
+from foedus.config.sections.model import (
+    BPE,
+    Architecture,
+    Bytes,
+    Checkpoint,
+    Existing,
+    Full,
+    Head,
+    Lora,
+    Model,
+    Tokenizer,
+    Tuning,
+)
 from foedus.config.sections.participants import (
     IID,
     ByColumn,
@@ -14,6 +26,7 @@ from foedus.config.sections.participants import (
     Into,
     Participants,
     Partition,
+    Plays,
     Scenario,
     Shards,
     Sizes,
@@ -40,12 +53,14 @@ from foedus.config.sections.strategy import (
 from foedus.config.sections.task import CausalLM, MaskedLM, SequenceToSequence, Task, TextClassification
 
 __all__ = [
+    "BPE",
     "IID",
     "SGD",
     "AdamW",
     "All",
     "Architecture",
     "ByColumn",
+    "Bytes",
     "CausalLM",
     "Checkpoint",
     "Clinics",
@@ -55,6 +70,7 @@ __all__ = [
     "Custom",
     "Dirichlet",
     "Evaluation",
+    "Existing",
     "FedAdagrad",
     "FedAdam",
     "FedAvg",
@@ -78,6 +94,7 @@ __all__ = [
     "Output",
     "Participants",
     "Partition",
+    "Plays",
     "Poisson",
     "Rounds",
     "RunConfig",
@@ -93,6 +110,7 @@ __all__ = [
     "Strategy",
     "Task",
     "TextClassification",
+    "Tokenizer",
     "Tracker",
     "Tuning",
     "Weighting",

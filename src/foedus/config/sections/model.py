@@ -73,6 +73,52 @@ class Checkpoint(Section):
     tuning: Tuning = Full()
 
 
+class Existing(Section):
+    """A tokenizer that there is already; its name alone stands for this section."""
+
+    kind: Literal["existing"] = "existing"
+    path: Word
+    """A name on the Hugging Face hub, a folder, or package:NAME."""
+
+
+class Bytes(Section):
+    """Every byte of a text is a token: 256 of them and 4 special ones. Needs nothing, and reads every language."""
+
+    kind: Literal["bytes"] = "bytes"
+
+
+class BPE(Section):
+    """Byte pairs that are frequent in all participants' training texts together, learnt before training.
+
+    Every participant counts pairs in its own texts and sends the counts; only their sum is used.
+    """
+
+    kind: Literal["bpe"] = "bpe"
+    vocabulary: Annotated[Whole, Field(ge=261, le=4096)] = 512
+    """Tokens in all, 4 special ones and 256 bytes included. A vector of counts has its square as many numbers."""
+    merges_per_round: Annotated[Whole, Field(ge=1)] = 16
+    """Pairs that are merged after each round of counting. 1 gives what central training gives; more is faster."""
+
+
+def _tokenizer(value: Any) -> Any:
+    """Let a bare name stand for an existing tokenizer, unless it is that of another kind."""
+    if isinstance(value, str):
+        return {"kind": value} if value in {"bytes", "bpe"} else {"kind": "existing", "path": value}
+    if isinstance(value, Mapping) and "kind" not in value:
+        return {"kind": "existing", **value}
+    return value
+
+
+Tokenizer = Annotated[
+    Existing | Bytes | BPE,
+    Field(
+        discriminator="kind",
+        description="Where the tokenizer comes from: a hub name, a folder, package:NAME, or one made for this run.",
+    ),
+    BeforeValidator(_tokenizer, json_schema_input_type=str | Existing | Bytes | BPE),
+]
+
+
 class Architecture(Section):
     """Start from random weights."""
 
@@ -81,8 +127,7 @@ class Architecture(Section):
     """The model family as transformers calls it: bert, gpt2, llama, t5, …"""
     options: Mapping[str, Any] = {}
     """Sizes, as the family's transformers configuration names them: hidden_size, num_hidden_layers, …"""
-    tokenizer: Word
-    """Where the tokenizer comes from: a hub name, a folder, or package:NAME."""
+    tokenizer: Tokenizer
     tuning: Tuning = Full()
 
 

@@ -141,12 +141,27 @@ class Clinics(Section):
     """Test rows, over all hospitals."""
 
 
+class Plays(Section):
+    """Shakespeare's plays, each role, play or genre a participant; a row is a speech, in the column text."""
+
+    kind: Literal["plays"] = "plays"
+    by: Literal["role", "play", "genre"] = "role"
+    """Who takes part: the speakers of the plays, each with its own speeches; whole plays; or the plays of a genre."""
+    participants: Annotated[Whole, Field(ge=1)] | None = None
+    """How many: those with most text. Left out: all that have enough."""
+    minimum_characters: Annotated[Whole, Field(ge=1)] = 2000
+    """Participants with less text are left out."""
+    validation: Share = 0.0
+    """Share of each participant's text held out for validation: what it says before the test part."""
+    test: Share = 0.1
+    """Share of each participant's text held out for testing: what it says last in each play."""
+
+
 class Scenario(Section):
     """Ready-made participants on real data that comes with an installed package."""
 
     kind: Literal["scenario"] = "scenario"
-    scenario: Annotated[Clinics, kinds("clinics", schema=Literal["clinics"] | Clinics)]
-    """Which one."""
+    scenario: Annotated[Clinics | Plays, Field(discriminator="kind", description="Which one."), kinds("clinics")]
 
 
 Participants = Annotated[

@@ -82,6 +82,9 @@ class MaskedLM(Section):
     """Tokens that the model sees at once."""
     mask_probability: Annotated[Number, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that are hidden and predicted."""
+    packing: bool = False
+    """Put a participant's texts one after the other and cut blocks of max_length, as pre-training does: nothing
+    is lost. Otherwise each text is an example, and what is longer is cut off."""
 
 
 class SequenceToSequence(Section):
