@@ -6,11 +6,13 @@ A participant answers each request with one reply. Everything that may leave it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from torch import Tensor
 
 from foedus.core import trees
+from foedus.core.errors import ParticipantError
 from foedus.core.trees import ParamTree
 
 ParticipantId = str
@@ -71,6 +73,21 @@ class Evaluate:
 Request = Train | Evaluate
 
 
+class EncodedTree(Protocol):
+    """A tree in fewer bytes, as it travels."""
+
+    def byte_size(self) -> int:
+        """Return the bytes of all that is sent: codes, scales, indices."""
+        ...
+
+    def decode(self) -> ParamTree:
+        """Return the tree that it stands for.
+
+        Raises: ParticipantError if its pieces do not fit together.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class LocalUpdate:
     """Everything that may leave a participant after training; the coordinator needs only sums of it.
@@ -79,12 +96,24 @@ class LocalUpdate:
     summed: trees whose plain sum it uses.
     weight: this participant's weight, > 0; it is summed too.
     metrics: numbers averaged with the same weight, such as the training loss.
+    encoded: more trees to be averaged, in fewer bytes; they stay encoded until they are added.
     """
 
     averaged: Trees
     weight: float
     summed: Trees = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    encoded: Mapping[str, EncodedTree] = field(default_factory=dict)
+
+    def decoded(self) -> LocalUpdate:
+        """Return the same update with every encoded tree among those to be averaged.
+
+        Raises: ParticipantError if one cannot be decoded, or has the name of another.
+        """
+        if twice := sorted(self.encoded.keys() & self.averaged.keys()):
+            raise ParticipantError(f"its update holds the part {twice[0]} twice")
+        decoded = {name: tree.decode() for name, tree in self.encoded.items()}
+        return replace(self, averaged={**self.averaged, **decoded}, encoded={}) if decoded else self
 
 
 @dataclass(frozen=True)
@@ -114,7 +143,8 @@ def payload_bytes(message: Request | Reply) -> int:
             return trees.byte_size(message.params)
         case LocalUpdate():
             parts = [*message.averaged.values(), *message.summed.values()]
-            return sum(trees.byte_size(tree) for tree in parts) + number * (1 + len(message.metrics))
+            encoded = sum(tree.byte_size() for tree in message.encoded.values())
+            return sum(trees.byte_size(tree) for tree in parts) + encoded + number * (1 + len(message.metrics))
         case Evaluation():
             return trees.byte_size(message.sums)
         case Failure():

@@ -13,6 +13,7 @@ from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
     Broadcast,
     Clock,
+    EncodedTree,
     LocalUpdate,
     ParticipantId,
     Reply,
@@ -127,11 +128,21 @@ class Part:
 
     averaged: whether the coordinator uses its weighted mean, or its plain sum.
     scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
+    shaped: from the parameters to a tree of its names and shapes, if it has others than these two.
+    encode: how it travels, if not as it is; an update then holds it among its encoded trees.
     """
 
     name: str
     averaged: bool = True
     scalar: bool = False
+    shaped: Callable[[ParamTree], ParamTree] | None = None
+    encode: Callable[[ParamTree], EncodedTree] | None = None
+
+    def template(self, params: ParamTree) -> ParamTree:
+        """Return a tree of the names and shapes that it must have; values are of no meaning."""
+        if self.shaped is not None:
+            return self.shaped(params)
+        return {"value": torch.zeros(())} if self.scalar else params
 
 
 def remember_nothing(params: ParamTree) -> Memory:
@@ -163,8 +174,13 @@ class Algorithm:
 
     def templates(self, params: ParamTree, *, averaged: bool) -> Trees:
         """Return trees of the names and shapes that an update's averaged, or summed, trees must have."""
-        scalar = {"value": torch.zeros(())}
-        return {part.name: scalar if part.scalar else params for part in self.parts if part.averaged == averaged}
+        return {part.name: part.template(params) for part in self.parts if part.averaged == averaged}
+
+    def sample_update(self, params: ParamTree, metrics: Mapping[str, float]) -> LocalUpdate:
+        """Return an update as large as every participant's, of no meaningful values."""
+        plain = {part.name: part.template(params) for part in self.parts if part.averaged and part.encode is None}
+        encoded = {part.name: part.encode(part.template(params)) for part in self.parts if part.encode is not None}
+        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded)
 
 
 class Engine(Protocol):
