@@ -29,7 +29,7 @@ class EncodedTensor(Protocol):
 class Codec(Protocol):
     """A way to encode tensors."""
 
-    def __call__(self, values: Tensor) -> EncodedTensor:
+    def __call__(self, values: Tensor, /) -> EncodedTensor:
         """Encode finite values of float32 or float64, and leave in them what the encoding lost.
 
         values: contiguous; afterwards they are values - decoded.

@@ -54,8 +54,8 @@ def refuse_incompressible(parts: Sequence[Part]) -> None:
     names = [part.name for part in parts]
     if PART not in names or not all(part.averaged for part in parts) or set(names) - {PART, "optimizer"}:
         raise ConfigError(
-            f"compression: works where updates hold the part {PART} alone, and this strategy's hold {', '.join(names)}; "
-            "use compression none, or another strategy"
+            f"compression: works where updates hold the part {PART} alone, and this strategy's hold "
+            f"{', '.join(names)}; use compression none, or another strategy"
         )
 
 

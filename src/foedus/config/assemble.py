@@ -21,6 +21,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
+from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, load_tokenizer, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.strategies.fedavg import fedavg
@@ -53,7 +54,7 @@ class Assembly:
 
     def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
         """Return the run itself; `algorithm` takes the place of the configured strategy."""
-        algorithm = algorithm or build_algorithm(self.config)
+        algorithm = algorithm or build_algorithm(self.config, self.workspace.optimizer_like())
         return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
 
     def alone(self, site: ParticipantId) -> Federation:
@@ -128,7 +129,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
     loaded = replace(loaded, model=model)
     settings = build_local_settings(config)
-    workspace = Workspace(model, travelling(model), settings, device)
+    workspace = Workspace(model, travelling(model), settings, device, hidden_matrices(model))
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
         site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
     }

@@ -3,7 +3,8 @@
 Import the package and match on its members: `case sections.FedAvg(): …`.
 """
 
-from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Optimizer, Schedule
+from foedus.config.sections.compression import Compression, Fp16, Int4, Int8, TopK, Uncompressed
+from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Muon, Optimizer, Schedule
 from foedus.config.sections.model import Architecture, Checkpoint, Full, Head, Lora, Model, Tuning
 from foedus.config.sections.participants import (
     IID,
@@ -24,6 +25,7 @@ from foedus.config.sections.run import All, Cohort, Evaluation, Fixed, Output, P
 from foedus.config.sections.section import Section
 from foedus.config.sections.strategy import (
     Custom,
+    DiLoCo,
     FedAdagrad,
     FedAdam,
     FedAvg,
@@ -50,9 +52,11 @@ __all__ = [
     "Checkpoint",
     "Clinics",
     "Cohort",
+    "Compression",
     "Constant",
     "Cosine",
     "Custom",
+    "DiLoCo",
     "Dirichlet",
     "Evaluation",
     "FedAdagrad",
@@ -66,14 +70,18 @@ __all__ = [
     "FedYogi",
     "Files",
     "Fixed",
+    "Fp16",
     "Full",
     "Head",
+    "Int4",
+    "Int8",
     "Into",
     "Linear",
     "Local",
     "Lora",
     "MaskedLM",
     "Model",
+    "Muon",
     "Optimizer",
     "Output",
     "Participants",
@@ -93,7 +101,9 @@ __all__ = [
     "Strategy",
     "Task",
     "TextClassification",
+    "TopK",
     "Tracker",
     "Tuning",
+    "Uncompressed",
     "Weighting",
 ]

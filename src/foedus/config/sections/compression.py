@@ -1,0 +1,56 @@
+"""In how many bytes the participants' updates travel."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from foedus.config.sections.section import Number, Section, kinds
+
+
+class Uncompressed(Section):
+    """Updates travel as they are: four bytes a parameter."""
+
+    kind: Literal["none"] = "none"
+
+
+class _Lossy(Section):
+    """What all compressions share."""
+
+    error_feedback: bool = True
+    """Each participant keeps what compression lost of its update, and adds it to the next one. It takes memory of
+    the update's size."""
+
+
+class Fp16(_Lossy):
+    """Half precision: two bytes a parameter."""
+
+    kind: Literal["fp16"] = "fp16"
+
+
+class Int8(_Lossy):
+    """8-bit integers with a scale for every 256 of them: about one byte a parameter."""
+
+    kind: Literal["int8"] = "int8"
+
+
+class Int4(_Lossy):
+    """4-bit integers with a scale for every 256 of them: about half a byte a parameter."""
+
+    kind: Literal["int4"] = "int4"
+
+
+class TopK(_Lossy):
+    """Only the largest values of each tensor, with their places: eight bytes for each."""
+
+    kind: Literal["top_k"] = "top_k"
+    fraction: Annotated[Number, Field(gt=0, le=1)] = 0.05
+    """The share of values that is sent; up to 0.5 that is less than all of them as they are."""
+
+
+Compression = Annotated[
+    Uncompressed | Fp16 | Int8 | Int4 | TopK,
+    Field(discriminator="kind", description="In how many bytes the participants' updates travel."),
+    kinds("none"),
+]
