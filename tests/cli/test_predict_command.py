@@ -57,7 +57,7 @@ def test_a_file_of_another_encoding_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     done = runner.invoke(app, ["predict", str(tmp_path), "a text"])
     assert done.exit_code == 2
-    assert "holds no finished run" in done.stderr
+    assert "holds no run" in done.stderr
 
 
 @pytest.mark.end_to_end

@@ -118,7 +118,7 @@ def test_a_record_has_the_documented_shape(folder: RunFolder) -> None:
     assert (second["reports"], second["weight"], second["learning_rate"]) == (2, 2.0, 0.025)
     assert second["cohort"] == ["flat", "steep", "c"]
     assert second["left_out"] == {"c": "the disk is full"}
-    assert second["evaluation"].keys() == {"all", "sites"}
+    assert second["evaluation"].keys() == {"all", "sites", "bytes"}
     assert second["evaluation"]["sites"].keys() == {"flat", "steep", "c"}
     assert second["sites"].keys() == {"flat", "steep"}
     assert second["train"] == {"loss": pytest.approx(sum(s["train"]["loss"] for s in second["sites"].values()) / 2)}

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.run import ConfigLike, as_config, run_digest
+from foedus.api.run import ConfigLike, as_config, run_digest, run_started
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.problems import refuse_problems
 from foedus.core.errors import ConfigError
-from foedus.federation.events import Observer, RunStarted, ignore
+from foedus.federation.events import Observer, ignore
 from foedus.federation.loop import run_rounds, start_or_resume
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
@@ -115,19 +115,7 @@ def _play_arm(
     folder.path.mkdir(parents=True, exist_ok=True)
     digest = run_digest(assembly, folder)
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
-    rounds = federation.plan.rounds
-    observe(
-        RunStarted(
-            name=name,
-            participants=federation.engine.population(),
-            rounds=rounds,
-            first_round=state.round + 1,
-            headline=assembly.task.headline,
-            higher_is_better=assembly.task.higher_is_better,
-            parameters_sent=assembly.counts.sent,
-            device=str(assembly.workspace.device),
-        )
-    )
+    observe(run_started(assembly, name, state.round + 1))
     run_rounds(
         federation,
         state,

@@ -24,11 +24,10 @@ def predict(
     Raises: RunFolderError if the run has no model yet; ModelError if it cannot be loaded.
     """
     run = RunFolder(Path(folder))
+    if not run.config.is_file():
+        raise RunFolderError(f"{run.path} holds no run; name the folder that foedus run wrote, such as runs/clinics")
     if not run.model.is_dir() or not run.summary.is_file():
-        raise RunFolderError(
-            f"{run.path} holds no finished run; start one with foedus run CONFIG, "
-            f"or go on with foedus run --resume {run.path}"
-        )
+        raise RunFolderError(f"the run in {run.path} is not finished; go on: foedus run --resume {run.path}")
     config = load_config(run.config)
     model, tokenizer = load_for_prediction(run.model)
     return predict_texts(

@@ -115,18 +115,7 @@ def _train(
     digest = run_digest(assembly, folder)
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began
-    observe(
-        RunStarted(
-            name=config.name,
-            participants=federation.engine.population(),
-            rounds=config.rounds.count,
-            first_round=state.round + 1,
-            headline=assembly.task.headline,
-            higher_is_better=assembly.task.higher_is_better,
-            parameters_sent=assembly.counts.sent,
-            device=str(assembly.workspace.device),
-        )
-    )
+    observe(run_started(assembly, config.name, state.round + 1))
     state = run_rounds(
         federation,
         state,
@@ -145,6 +134,20 @@ def _train(
     report = write_report(folder.path)
     observe(RunEnded(folder.path, folder.model, report, summary))
     return RunResult(folder.path, folder.model, report, summary, records)
+
+
+def run_started(assembly: Assembly, name: str, first_round: int) -> RunStarted:
+    """Return the event that a run, or a baseline of it, begins with."""
+    return RunStarted(
+        name=name,
+        participants=[site.name for site in assembly.data.sites],
+        rounds=assembly.config.rounds.count,
+        first_round=first_round,
+        headline=assembly.task.headline,
+        higher_is_better=assembly.task.higher_is_better,
+        parameters_sent=assembly.counts.sent,
+        device=str(assembly.workspace.device),
+    )
 
 
 def run_digest(assembly: Assembly, folder: RunFolder) -> str:

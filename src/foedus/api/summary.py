@@ -45,7 +45,10 @@ def run_summary(
             "trained": assembly.counts.trained,
             "sent": assembly.counts.sent,
         },
-        "bytes": {way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
+        "bytes": {
+            **{way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
+            "evaluation": sum(sum(evaluation["bytes"].values()) for evaluation in evaluations.values()),
+        },
         "seconds": {
             **{phase: round(value, 3) for phase, value in seconds.items()},
             "start": round(start_seconds, 3),

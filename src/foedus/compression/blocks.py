@@ -24,8 +24,10 @@ from foedus.core.errors import ParticipantError
 
 Bits = Literal[4, 8]
 BLOCK = 256
-# Blocks that are worked on at once: their values, and the steps between, stay in cache.
+# Blocks that are worked on at once. On a CPU their values, and the steps between, stay in cache; an
+# accelerator wants much work at a time, and this many bound what the steps between take.
 _CHUNK = 1024
+_CHUNK_ON_ACCELERATORS = 2**17
 _LEVELS: dict[Bits, int] = {8: 127, 4: 7}
 _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 
@@ -96,8 +98,9 @@ def _pieces(flat: Tensor, codes: Tensor, scales: Tensor, bits: Bits) -> Iterator
     """Yield views of some blocks at a time: (blocks, values), (blocks, codes), (blocks, 1)."""
     whole = flat.numel() // BLOCK
     width = BLOCK * bits // 8
-    for start in range(0, whole, _CHUNK):
-        stop = min(start + _CHUNK, whole)
+    chunk = _CHUNK if flat.device.type == "cpu" else _CHUNK_ON_ACCELERATORS
+    for start in range(0, whole, chunk):
+        stop = min(start + chunk, whole)
         yield (
             flat[start * BLOCK : stop * BLOCK].view(-1, BLOCK),
             codes[start * width : stop * width].view(-1, width),

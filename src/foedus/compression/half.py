@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from foedus.core import trees
 from foedus.core.errors import ParticipantError
 
+_CHUNK = 2**18  # values that are worked on at once: they stay in cache
 LARGEST = torch.finfo(torch.float16).max
 
 
@@ -34,8 +36,12 @@ def half(values: Tensor) -> Half:
     Relative precision is 2^-11 down to 6e-5, and steps are 6e-8 below.
     Raises: ParticipantError for values beyond float16's range.
     """
-    rounded = values.half()
-    if not bool(rounded.isfinite().all()):
+    flat = values.view(-1)
+    rounded = torch.empty(flat.shape, dtype=torch.float16, device=values.device)
+    chunk = _CHUNK if values.device.type == "cpu" else max(1, flat.numel())
+    for given, kept in zip(flat.split(chunk), rounded.split(chunk), strict=True):
+        kept.copy_(given)
+        given.sub_(kept.to(given.dtype))
+    if not trees.is_finite({"": flat}):  # a value less infinity
         raise ParticipantError(f"its update holds values over {LARGEST:g}, the largest of fp16; use int8")
-    values.sub_(rounded)
-    return Half(rounded, values.dtype)
+    return Half(rounded.view(values.shape), values.dtype)

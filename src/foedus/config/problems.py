@@ -103,11 +103,21 @@ def _strategy(config: RunConfig) -> Iterator[str]:
                 f"local.optimizer.momentum: is {momentum:g}; scaffold needs 0: it takes the distance gone, divided by "
                 "the step sizes, for a gradient (Karimireddy et al. 2020), and momentum goes further"
             )
+        case sections.FedNova(), sections.SGD(momentum=momentum) if momentum > 0 and config.local.keep_optimizer:
+            yield (
+                "local.keep_optimizer: fednova's normalisation takes momentum to start from rest in every round; "
+                "set it to false, or momentum to 0"
+            )
         case sections.FedNova(adaptive_heuristic=False), sections.AdamW() | sections.Muon():
             yield (
                 f"strategy: fednova normalises updates by a closed form that sgd has and {optimizer.kind} has not; use "
                 "sgd, or set strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic"
             )
+    if isinstance(strategy, sections.Scaffold) and strategy.option == 1 and config.local.gradient_clip is not None:
+        yield (
+            f"local.gradient_clip: is {config.local.gradient_clip:g}; scaffold's option 1 takes whole gradients as "
+            "control variates, which clipped steps would not fit; set it to null, or use option 2"
+        )
     match strategy:
         case sections.Scaffold(weighting=weighting) if weighting != "uniform":
             yield _uniform_only(strategy, "its control variates are plain means")

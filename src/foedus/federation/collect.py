@@ -194,16 +194,21 @@ class CollectedEvaluation:
     union: Sums
     sites: Mapping[ParticipantId, Sums]
     left_out: Mapping[ParticipantId, str]
+    bytes_down: int
+    bytes_up: int
 
 
 def collect_evaluations(cohort: Sequence[ParticipantId], request: Evaluate) -> Collector[CollectedEvaluation]:
     """Ask the cohort to evaluate and sum their statistics; a site without rows adds nothing."""
     union: dict[str, torch.Tensor] = {}
     sites: dict[ParticipantId, Sums] = {}
+    received_bytes = 0
 
     def accept(sender: ParticipantId, reply: Reply) -> None:
+        nonlocal received_bytes
         match reply:
             case Evaluation():
+                received_bytes += payload_bytes(reply)
                 if union and reply.sums and (problem := trees.mismatch(reply.sums, union)):
                     raise ParticipantError(f"its statistics have another shape: {problem}")
                 if not trees.is_finite(reply.sums):
@@ -218,4 +223,4 @@ def collect_evaluations(cohort: Sequence[ParticipantId], request: Evaluate) -> C
                 raise ParticipantError(f"it answered an evaluation request with {type(reply).__name__}")
 
     left_out = yield from phase(dict.fromkeys(cohort, request), accept)
-    return CollectedEvaluation(union, sites, left_out)
+    return CollectedEvaluation(union, sites, left_out, payload_bytes(request) * len(cohort), received_bytes)

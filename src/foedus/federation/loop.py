@@ -125,6 +125,7 @@ def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -
     record: dict[str, Any] = {"all": scores(evaluation.union) if evaluation.union else {}}
     if federation.plan.per_site:
         record["sites"] = {name: scores(sums) for name, sums in evaluation.sites.items()}
+    record["bytes"] = {"down": evaluation.bytes_down, "up": evaluation.bytes_up}
     if evaluation.left_out:
         record["left_out"] = dict(evaluation.left_out)
     return record

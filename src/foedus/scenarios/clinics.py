@@ -70,7 +70,7 @@ SPECIALITIES: Mapping[str, Mapping[str, int]] = {
     "internal medicine": {"digestive system": 2, "endocrine and metabolic": 2, "genitourinary system": 2},
     "infectious diseases": {"infections": 3, "skin": 2, "respiratory system": 1},
 }
-SPECIALITY_SHARE = 0.6  # of a hospital's rows; the others come from all chapters alike
+SPECIALITY_SHARE = 0.4  # of a hospital's rows; the others come from all chapters alike
 LACKING = 4  # chapters, none of its speciality, that a hospital never sees
 TEST_SHARE = 0.25  # of each chapter's descriptions, rounded up to whole categories
 

@@ -17,18 +17,18 @@ class Full(Section):
 
 
 def _layers(value: object) -> object:
-    """Return auto, or the layers' names."""
-    if value == "auto":
+    """Return auto, all-linear, or the layers' names."""
+    if value in ("auto", "all-linear"):  # a tuple: what stands in a file may be unhashable
         return value
     names = [value] if isinstance(value, str) else value
     if isinstance(names, list | tuple) and names and all(isinstance(name, str) and name for name in names):
         return tuple(names)
-    raise ValueError("must be auto, or a list of layer names such as [q_proj, v_proj]")
+    raise ValueError("must be auto, all-linear, or a list of layer names such as [q_proj, v_proj]")
 
 
 TargetModules = Annotated[
-    Literal["auto"] | tuple[str, ...],
-    BeforeValidator(_layers, json_schema_input_type=Literal["auto"] | str | list[str]),
+    Literal["auto", "all-linear"] | tuple[str, ...],
+    BeforeValidator(_layers, json_schema_input_type=Literal["auto", "all-linear"] | str | list[str]),
 ]
 
 
@@ -43,7 +43,8 @@ class Lora(Section):
     dropout: Share = 0.0
     """Share of the factors' inputs that training drops."""
     target_modules: TargetModules = "auto"
-    """Names of the layers that get factors; auto: the attention's and the others that are usual for the model."""
+    """Names of the layers that get factors; auto: query and value of the attention, or
+    what is usual for the model; all-linear: every linear layer below the head."""
 
 
 class Head(Section):
