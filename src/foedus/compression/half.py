@@ -39,7 +39,7 @@ def half(values: Tensor) -> Half:
     flat = values.view(-1)
     rounded = torch.empty(flat.shape, dtype=torch.float16, device=values.device)
     chunk = _CHUNK if values.device.type == "cpu" else max(1, flat.numel())
-    for given, kept in zip(flat.split(chunk), rounded.split(chunk), strict=True):
+    for given, kept in zip(torch.split(flat, chunk), torch.split(rounded, chunk), strict=True):
         kept.copy_(given)
         given.sub_(kept.to(given.dtype))
     if not trees.is_finite({"": flat}):  # a value less infinity
