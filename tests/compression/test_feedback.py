@@ -8,15 +8,15 @@ import torch
 
 from foedus.compression.blocks import int4, int8
 from foedus.compression.encoding import Codec
-from foedus.compression.feedback import compressed, encode
+from foedus.compression.feedback import compressed, encode, with_compressed_broadcast
 from foedus.compression.half import half
 from foedus.compression.top_k import top_k
 from foedus.core import trees
 from foedus.core.errors import ConfigError, ParticipantError
 from foedus.core.trees import ParamTree
 from foedus.federation.collect import RunningSum
-from foedus.federation.messages import Broadcast, Clock, LocalUpdate, payload_bytes
-from foedus.federation.protocols import LocalTask, Memory
+from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train, payload_bytes
+from foedus.federation.protocols import LocalTask, Memory, ServerState
 from foedus.strategies.diloco import diloco
 from foedus.strategies.fedavg import fedavg
 from foedus.strategies.fedexp import fedexp
@@ -172,3 +172,27 @@ def test_the_sample_update_is_as_large_as_a_real_one(codec: Codec) -> None:
     algorithm = compressed(replace(fedavg(), local=local), codec)
     real, _ = algorithm.local(QuadraticTask(1.0, 0.0, []), Broadcast({"params": point(0.0)}, Clock(0, 1)), {})
     assert payload_bytes(real) == payload_bytes(algorithm.sample_update(deltas(0), {"loss": 0.0}))
+
+
+def test_a_compressed_broadcast_is_decoded_by_the_participant_and_counted_as_sent() -> None:
+    algorithm = with_compressed_broadcast(compressed(fedavg(), int4), int8)
+    params = {"x": torch.randn(300, generator=torch.Generator().manual_seed(0))}
+    sent = algorithm.message(ServerState(0, params), Clock(0, 1))
+    assert payload_bytes(Train(sent)) == 300 + 2 * 4
+    received = sent.decoded().params["x"]
+    torch.testing.assert_close(received, params["x"], rtol=0, atol=float(params["x"].abs().max()) / 254 * 1.001)
+    assert torch.equal(sent.encoded["params"].decode()["x"], received)
+
+
+def test_what_a_compressed_broadcast_loses_does_not_wear_the_model_away() -> None:
+    """Participants that learn nothing leave the parameters as they were, to the bit, however often they are sent."""
+    start = {"x": torch.randn(300, generator=torch.Generator().manual_seed(0))}
+    idle = {name: QuadraticTask(1.0, 0.0, []) for name in "ab"}
+    for algorithm in (fedavg(), diloco(0.9, upload="delta")):
+        state = played(with_compressed_broadcast(algorithm, int8), idle, rounds=20, start=start)
+        assert torch.equal(state.params["x"], start["x"])
+
+
+def test_trained_parameters_as_an_update_do_not_go_with_a_compressed_broadcast() -> None:
+    with pytest.raises(ConfigError, match="the part delta alone"):
+        with_compressed_broadcast(diloco(), int8)

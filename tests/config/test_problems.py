@@ -79,6 +79,10 @@ def found(**values: Any) -> list[str]:
             "updates received; ",
         ),
         (
+            {"strategy": "feddyn", "compression": {"broadcast": "int8"}},
+            "compression: broadcast does not go with strategy feddyn: ",
+        ),
+        (
             {"strategy": "feddyn", "compression": "fp16"},
             "compression: fp16 does not go with strategy feddyn: ",
         ),

@@ -15,6 +15,7 @@ import foedus
 from foedus import api
 from foedus.config.assemble import assemble
 from foedus.core import trees
+from foedus.core.errors import ConfigError
 from foedus.federation.messages import Broadcast, Clock, LocalUpdate, payload_bytes
 from foedus.models.hidden import hidden_matrices
 from foedus.strategies.fedavg import fedavg
@@ -52,6 +53,8 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 
 EVERY: list[dict[str, Any]] = [
     {},
+    {"compression": {"kind": "int4", "broadcast": "int8"}},
+    {"strategy": "fedavg", "compression": {"broadcast": "fp16"}},
     {"strategy": {"kind": "diloco", "inner_state": "average"}, "compression": "int8"},
     {"local": {"steps": 4, "batch_size": 3, "learning_rate": 5e-3, "optimizer": "muon"}, "compression": "int4"},
     {"strategy": {"kind": "diloco", "inner_state": "average"}, "local": {"steps": 2, "optimizer": "muon"}},
@@ -148,7 +151,7 @@ def test_a_malformed_upload_is_left_out_by_name_and_the_run_goes_on(tmp_path: Pa
             update = cut_short(update)
         return update, after
 
-    result = api.run(values, algorithm=replace(honest, local=local))
+    result = api.run(values | {"compression": "none"}, algorithm=replace(honest, local=local))
     for record in result.rounds[1:]:
         assert record["stood"]
         assert record["left_out"].keys() == {"site1"}
@@ -159,6 +162,21 @@ def cut_short(update: LocalUpdate) -> LocalUpdate:
     encoded: Any = update.encoded["delta"]
     tensors = {name: replace(tensor, codes=tensor.codes[:-1]) for name, tensor in encoded.tensors.items()}
     return replace(update, encoded={"delta": replace(encoded, tensors=tensors)})
+
+
+def test_a_strategy_handed_to_run_is_compressed_like_a_configured_one(tmp_path: Path) -> None:
+    values = config(tmp_path, strategy="fedavg", compression={"kind": "int4", "broadcast": "int8"}, rounds={"count": 1})
+    configured = api.run(values)
+    handed = api.run(values | {"name": "handed"}, algorithm=fedavg())
+    assert handed.rounds[-1]["bytes"] == configured.rounds[-1]["bytes"]
+    assert all(torch.equal(tensor, trained(handed.folder)[name]) for name, tensor in trained(configured.folder).items())
+
+
+def test_a_strategy_that_compresses_already_is_not_compressed_again(tmp_path: Path) -> None:
+    values = config(tmp_path, compression="int4")
+    compressed = assemble(foedus.load_config(values)).federation().algorithm
+    with pytest.raises(ConfigError, match="compresses its updates already"):
+        api.run(values, algorithm=compressed)
 
 
 def test_the_saved_configuration_asks_for_the_same_run(tmp_path: Path) -> None:

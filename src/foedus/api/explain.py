@@ -16,7 +16,7 @@ from foedus.config.problems import problems
 from foedus.config.sites import columns_of, read_data
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
-from foedus.federation.messages import Broadcast, Clock, Train, payload_bytes
+from foedus.federation.messages import Clock, Train, payload_bytes
 from foedus.federation.protocols import Algorithm
 from foedus.federation.run_folder import RunFolder, is_taken
 from foedus.models.loading import load_tokenizer
@@ -116,6 +116,6 @@ def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
 def _traffic(assembly: Assembly, algorithm: Algorithm) -> Traffic:
     """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss."""
     state = assembly.initial_state(assembly.federation(algorithm))
-    request = Train(Broadcast(algorithm.broadcast(state), Clock(0, assembly.config.rounds.count)))
+    request = Train(algorithm.message(state, Clock(0, assembly.config.rounds.count)))
     update = algorithm.sample_update(state.params, {"loss": 0.0})
     return Traffic(down=payload_bytes(request), up=payload_bytes(update))

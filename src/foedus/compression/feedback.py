@@ -24,6 +24,17 @@ PART = "delta"
 RESIDUAL = "residual"
 
 
+def with_compressed_broadcast(algorithm: Algorithm, codec: Codec) -> Algorithm:
+    """Return the strategy with the parameters sent to the participants through the codec.
+
+    The coordinator keeps exact ones, and moves them by the mean of what participants moved away from
+    those they received: what the codec loses is not learnt, and is lost anew in every round.
+    Raises: ConfigError as `compressed` does; of such updates the delta is measured from what was received.
+    """
+    refuse_incompressible(algorithm.parts)
+    return replace(algorithm, encode_params=lambda params: encode(params, codec)[0])
+
+
 def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = True) -> Algorithm:
     """Return the strategy with the mean update, its part "delta", sent through the codec.
 
@@ -31,6 +42,8 @@ def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = Tru
     Raises: ConfigError if the strategy's coordinator uses anything else that the participants trained.
     """
     refuse_incompressible(algorithm.parts)
+    if any(part.encode is not None for part in algorithm.parts):
+        raise ConfigError("compression: the strategy compresses its updates already; use compression none")
 
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
         update, after = algorithm.local(task, broadcast, memory)
@@ -49,6 +62,7 @@ def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = Tru
 def refuse_incompressible(parts: Sequence[Part]) -> None:
     """Check that updates hold a mean update, and beside it nothing that has to fit it.
 
+    The optimizer's state may stand beside it: nobody computes with both.
     Raises: ConfigError.
     """
     names = [part.name for part in parts]

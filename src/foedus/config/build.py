@@ -28,16 +28,28 @@ from foedus.training.settings import LocalSettings
 
 
 def build_algorithm(config: sections.RunConfig, optimizer_like: ParamTree) -> Algorithm:
-    """Return both halves of the strategy that the configuration names, with updates compressed as it says.
+    """Return both halves of the strategy that the configuration names.
 
     optimizer_like: names and shapes of the participants' optimizer state, for strategies that send it.
-    Raises: ConfigError if the strategy's updates cannot be compressed.
     """
-    algorithm = _build_strategy(config, optimizer_like)
-    codec = _build_codec(config.compression)
-    if codec is None or isinstance(config.compression, sections.Uncompressed):
-        return algorithm
-    return feedback.compressed(algorithm, codec, error_feedback=config.compression.error_feedback)
+    return compress(_build_strategy(config, optimizer_like), config.compression)
+
+
+def compress(algorithm: Algorithm, compression: sections.Compression) -> Algorithm:
+    """Return the strategy with what is sent compressed as the configuration says.
+
+    Raises: ConfigError if the strategy's updates cannot be.
+    """
+    codec = _build_codec(compression)
+    if codec is not None and not isinstance(compression, sections.Uncompressed):
+        algorithm = feedback.compressed(algorithm, codec, error_feedback=compression.error_feedback)
+    match compression.broadcast:
+        case "none":
+            return algorithm
+        case "fp16":
+            return feedback.with_compressed_broadcast(algorithm, half.half)
+        case "int8":
+            return feedback.with_compressed_broadcast(algorithm, blocks.int8)
 
 
 def _build_codec(compression: sections.Compression) -> Codec | None:
@@ -88,7 +100,7 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
                 chosen.server_learning_rate,
                 inner_state=chosen.inner_state,
                 optimizer_like=lambda params: optimizer_like,
-                upload="params" if isinstance(config.compression, sections.Uncompressed) else "delta",
+                upload="params" if config.compression == sections.Uncompressed() else "delta",
             )
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)

@@ -153,8 +153,9 @@ def _muon(config: RunConfig) -> Iterator[str]:
 
 
 def _compression(config: RunConfig) -> Iterator[str]:
-    if isinstance(config.compression, sections.Uncompressed):
+    if config.compression == sections.Uncompressed():
         return
+    kind = "broadcast" if isinstance(config.compression, sections.Uncompressed) else config.compression.kind
     reasons = {
         "scaffold": "its control variates have to be those of the updates received",
         "feddyn": "participant and coordinator add up the same updates, and would add up different ones",
@@ -163,7 +164,7 @@ def _compression(config: RunConfig) -> Iterator[str]:
     }
     if reason := reasons.get(config.strategy.kind):
         yield (
-            f"compression: {config.compression.kind} does not go with strategy {config.strategy.kind}: {reason}; "
+            f"compression: {kind} does not go with strategy {config.strategy.kind}: {reason}; "
             "use compression none, or fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad or diloco"
         )
 

@@ -39,20 +39,43 @@ class Clock:
         return (self.round + fraction_of_round) / self.rounds
 
 
+class EncodedTree(Protocol):
+    """A tree in fewer bytes, as it travels."""
+
+    def byte_size(self) -> int:
+        """Return the bytes of all that is sent: codes, scales, indices."""
+        ...
+
+    def decode(self) -> ParamTree:
+        """Return the tree that it stands for.
+
+        Raises: ParticipantError if its pieces do not fit together.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Broadcast:
     """What the coordinator's half of a strategy sends at the start of a round.
 
     trees: by name; "params" are the parameters that the participants start from.
+    encoded: more trees, in fewer bytes; a participant decodes them before it does anything else.
     """
 
     trees: Trees
     clock: Clock
+    encoded: Mapping[str, EncodedTree] = field(default_factory=dict)
 
     @property
     def params(self) -> ParamTree:
         """The parameters that local training starts from."""
         return self.trees["params"]
+
+    def decoded(self) -> Broadcast:
+        """Return the same with every encoded tree among the others."""
+        if not self.encoded:
+            return self
+        return Broadcast({**self.trees, **{name: tree.decode() for name, tree in self.encoded.items()}}, self.clock)
 
 
 @dataclass(frozen=True)
@@ -71,21 +94,6 @@ class Evaluate:
 
 
 Request = Train | Evaluate
-
-
-class EncodedTree(Protocol):
-    """A tree in fewer bytes, as it travels."""
-
-    def byte_size(self) -> int:
-        """Return the bytes of all that is sent: codes, scales, indices."""
-        ...
-
-    def decode(self) -> ParamTree:
-        """Return the tree that it stands for.
-
-        Raises: ParticipantError if its pieces do not fit together.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,8 @@ def payload_bytes(message: Request | Reply) -> int:
     number = 8
     match message:
         case Train():
-            return sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
+            plain = sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
+            return plain + sum(tree.byte_size() for tree in message.broadcast.encoded.values())
         case Evaluate():
             return trees.byte_size(message.params)
         case LocalUpdate():

@@ -13,6 +13,6 @@ def answer(local: LocalRule, task: LocalTask, request: Request, memory: Memory) 
     """Return the reply to a request and the participant's memory after it."""
     match request:
         case Train():
-            return local(task, request.broadcast, memory)
+            return local(task, request.broadcast.decoded(), memory)
         case Evaluate():
             return Evaluation(task.evaluate(request.params, request.split)), memory

@@ -164,6 +164,7 @@ class Algorithm:
     init: the coordinator's memory before the first round.
     broadcast: the named trees that it sends; "params" must be among them.
     parts: every tree that an update holds.
+    encode_params: how the parameters travel to the participants, if not as they are.
     """
 
     local: LocalRule
@@ -171,6 +172,15 @@ class Algorithm:
     init: Callable[[ParamTree], Memory] = remember_nothing
     broadcast: Callable[[ServerState], Trees] = send_params
     parts: Sequence[Part] = (Part("delta"),)
+    encode_params: Callable[[ParamTree], EncodedTree] | None = None
+
+    def message(self, state: ServerState, clock: Clock) -> Broadcast:
+        """Return what participants are sent at the start of a round."""
+        sent = self.broadcast(state)
+        if self.encode_params is None:
+            return Broadcast(sent, clock)
+        rest = {name: tree for name, tree in sent.items() if name != "params"}
+        return Broadcast(rest, clock, {"params": self.encode_params(sent["params"])})
 
     def templates(self, params: ParamTree, *, averaged: bool) -> Trees:
         """Return trees of the names and shapes that an update's averaged, or summed, trees must have."""

@@ -9,14 +9,22 @@ from pydantic import Field
 from foedus.config.sections.section import Number, Section, kinds
 
 
-class Uncompressed(Section):
+class _Compression(Section):
+    """What all compressions share."""
+
+    broadcast: Literal["none", "fp16", "int8"] = "none"
+    """How the parameters travel to the participants. The coordinator keeps exact ones; what is lost on the way is not
+    made up for."""
+
+
+class Uncompressed(_Compression):
     """Updates travel as they are: four bytes a parameter."""
 
     kind: Literal["none"] = "none"
 
 
-class _Lossy(Section):
-    """What all compressions share."""
+class _Lossy(_Compression):
+    """What all that lose something share."""
 
     error_feedback: bool = True
     """Each participant keeps what compression lost of its update, and adds it to the next one. It takes memory of
