@@ -210,7 +210,8 @@ def test_a_problem_is_named_with_its_place(refusal: Refusal, added: str, message
         (
             "path: some/checkpoint",
             "path: x\n  tuning: {kind: lora, target_modules: {}}",
-            "model.tuning.target_modules: must be auto, all-linear, or a list of layer names such as [q_proj, v_proj] (line 7)",
+            "model.tuning.target_modules: must be auto, all-linear, or a list of layer names such as [q_proj, v_proj] "
+            "(line 7)",
         ),
         (
             "train: sites/*.csv",

@@ -133,6 +133,16 @@ def test_participants_that_cannot_be_told_are_refused(
     assert message in str(caught.value)
 
 
+def test_one_file_in_two_places_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a_train.csv", "a_test.csv")
+    with pytest.raises(DataError, match=r"a_test\.csv is both the test file of 'a' and the train file of 'a_test', so"):
+        find_files(tmp_path, "*.csv", None, "*_test.csv")
+    with pytest.raises(
+        DataError, match=r"is both the train file of 'a' and the train file of 'b'.*; give each its own"
+    ):
+        find_files(tmp_path, {"a": "a_train.csv", "b": "./a_train.csv"})
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "-rf", "a ", " a", "a:b", "x" * 101, "a\n"])
 def test_names_that_harm_as_file_names_are_unsafe(name: str) -> None:
     assert not is_safe_name(name)

@@ -17,6 +17,7 @@ from foedus.config.loading import load_config
 from foedus.config.problems import problems
 from foedus.config.structure import field_at
 from foedus.config.yaml_text import parse
+from foedus.scenarios import clinics
 
 # What a snippet of a part of the configuration is a part of.
 REST = {
@@ -149,6 +150,20 @@ def test_the_documented_fields_of_a_record_and_a_summary_are_those_that_reports_
 
 def _first_cells(text: str) -> Iterator[str]:
     return (line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+
+
+def test_the_page_on_clinics_has_the_hospitals_of_the_scenario() -> None:
+    page = (ROOT / "docs" / "clinics.md").read_text(encoding="utf-8")
+    table = page.split("## The hospitals")[1].split("\n\n")[1].splitlines()[2:]
+    rows = {
+        hospital: ", ".join(f"{chapter} {parts}" for chapter, parts in chapters.items())
+        for hospital, chapters in clinics.SPECIALITIES.items()
+    }
+    assert table == [f"| {hospital} | {chapters} |" for hospital, chapters in rows.items()]
+    assert clinics.SPECIALITY_SHARE == 0.4
+    assert "Two fifths of a hospital's rows are of its speciality" in page
+    assert clinics.LACKING == 4
+    assert "but for four chapters" in page
 
 
 def test_the_strategy_in_the_docs_is_the_one_in_the_examples() -> None:

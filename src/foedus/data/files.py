@@ -59,11 +59,12 @@ def find_files(root: Path, train: Source, validation: Source | None = None, test
         if source is not None:
             found[split] = _locate(root, source, split)
             _require_trained(found[split], found["train"], split)
-    files = {}
+    files: dict[str, dict[Split, Path]] = {}
     for name in found["train"]:
         given = {split: _one_split(paths[name], split) for split, paths in found.items() if name in paths}
         own = _own_splits(found["train"][name], {split for split in SPLITS if split not in found})
         files[name] = {split: (given | own)[split] for split in SPLITS if split in given | own}
+    _require_distinct(files)
     return files
 
 
@@ -72,7 +73,7 @@ def _locate(root: Path, source: Source, split: str) -> dict[str, Path]:
         paths = [path for path in _matches(root, source) if not path.name.startswith(".")]
         if not paths:
             raise DataError(f"participants.{split}: no file matches '{source}' in {root.resolve()}")
-        named = [(_name(path, source, split), path) for path in paths]
+        named = sorted((_name(path, source, split), path) for path in paths)
     else:
         named = [(name, root / Path(path).expanduser()) for name, path in source.items()]
         if not named:
@@ -91,7 +92,7 @@ def _matches(root: Path, pattern: str) -> list[Path]:
         return [root / whole] if (root / whole).exists() else []
     if whole.is_absolute():
         root, whole = Path(whole.anchor), whole.relative_to(whole.anchor)
-    return sorted(root.glob(str(whole)))
+    return list(root.glob(str(whole)))
 
 
 def _name(path: Path, pattern: str, split: str) -> str:
@@ -109,6 +110,19 @@ def _one_split(path: Path, split: str) -> Path:
 def _own_splits(train: Path, wanted: Iterable[Split]) -> dict[Split, Path]:
     present = datasets_splits(train)
     return {split: train / split for split in wanted if split in present}
+
+
+def _require_distinct(files: Files) -> None:
+    seen: dict[Path, str] = {}
+    for name, paths in files.items():
+        for split, path in paths.items():
+            use = f"the {split} file of '{name}'"
+            if other := seen.get(path.resolve()):
+                raise DataError(
+                    f"{path} is both {other} and {use}, so that the same rows would count twice or be tested on after "
+                    f"training; give each its own file, or narrow the glob"
+                )
+            seen[path.resolve()] = use
 
 
 def _require_trained(others: Iterable[str], trained: Collection[str], split: str) -> None:

@@ -32,9 +32,9 @@ def split_site(site: Site, fractions: Mapping[Split, float], key: SeedKey, by: s
     groups = group_numbers(rows, by) if by is not None else np.arange(rows.num_rows)
     count = int(groups.max()) + 1
     if count <= len(wanted):
-        what = "rows" if by is None else f"different values of '{by}'"
+        what = "rows" if by is None else f"values of '{by}'"
         raise DataError(
-            f"'{site.name}' has {count} {what}, too few to cut {', '.join(wanted)} off its training rows; "
+            f"'{site.name}' has too few {what} ({count}) to cut {' and '.join(wanted)} off its training rows; "
             f"give it more rows, or a file of its own for {' and '.join(wanted)}"
         )
     parts = split_groups(groups, wanted, key.child("split", site.name))
