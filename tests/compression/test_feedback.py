@@ -10,6 +10,7 @@ from foedus.compression.blocks import int4, int8
 from foedus.compression.encoding import Codec
 from foedus.compression.feedback import compressed, encode, with_compressed_broadcast
 from foedus.compression.half import half
+from foedus.compression.sparse_chunks import sparse_chunks
 from foedus.compression.top_k import top_k
 from foedus.core import trees
 from foedus.core.errors import ConfigError, ParticipantError
@@ -24,7 +25,7 @@ from foedus.strategies.fednova import fednova
 from foedus.strategies.scaffold import scaffold
 from strategies.quadratics import QuadraticTask, pair, place, played, point
 
-CODECS: dict[str, Codec] = {"fp16": half, "int8": int8, "int4": int4, "top_k": top_k(0.1)}
+CODECS: dict[str, Codec] = {"fp16": half, "int8": int8, "int4": int4, "top_k": top_k(0.1), "sparse": sparse_chunks(0.1)}
 
 
 @pytest.fixture(params=CODECS)

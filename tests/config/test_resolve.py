@@ -69,6 +69,16 @@ def test_dilocos_momentum_suits_the_number_of_rounds_unless_it_is_given(
     assert resolved.momentum == momentum
 
 
+def test_under_sparseloco_error_feedback_takes_the_place_of_dilocos_momentum() -> None:
+    def strategy(**given: object) -> tuple[object, object]:
+        resolved = load(strategy={"kind": "diloco"} | given, compression="sparseloco", rounds={"count": 500}).strategy
+        assert isinstance(resolved, sections.DiLoCo)
+        return resolved.momentum, resolved.server_learning_rate
+
+    assert strategy() == (0.0, 1.0)
+    assert strategy(momentum=0.5, server_learning_rate=0.7) == (0.5, 0.7)
+
+
 @pytest.mark.parametrize(("inner_state", "kept"), [("keep", True), ("reset", False), ("average", False)])
 def test_whether_optimizers_are_kept_follows_dilocos_inner_state(inner_state: str, kept: bool) -> None:
     config = load(strategy={"kind": "diloco", "inner_state": inner_state})

@@ -53,6 +53,7 @@ def trained(folder: Path) -> dict[str, torch.Tensor]:
 
 EVERY: list[dict[str, Any]] = [
     {},
+    {"compression": {"kind": "sparseloco", "fraction": 0.1}},
     {"compression": {"kind": "int4", "broadcast": "int8"}},
     {"strategy": "fedavg", "compression": {"broadcast": "fp16"}},
     {"strategy": {"kind": "diloco", "inner_state": "average"}, "compression": "int8"},

@@ -35,9 +35,10 @@ def with_compressed_broadcast(algorithm: Algorithm, codec: Codec) -> Algorithm:
     return replace(algorithm, encode_params=lambda params: encode(params, codec)[0])
 
 
-def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = True) -> Algorithm:
+def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = True, decay: float = 1.0) -> Algorithm:
     """Return the strategy with the mean update, its part "delta", sent through the codec.
 
+    decay: the share of the residual that is kept from round to round: delta + decay * e is sent.
     Other parts travel as they are. The residual is kept by the participant, as large as the update.
     Raises: ConfigError if the strategy's coordinator uses anything else that the participants trained.
     """
@@ -47,7 +48,7 @@ def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = Tru
 
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
         update, after = algorithm.local(task, broadcast, memory)
-        encoded, residual = encode(update.averaged[PART], codec, memory.get(RESIDUAL))
+        encoded, residual = encode(update.averaged[PART], codec, memory.get(RESIDUAL), decay)
         rest = {name: tree for name, tree in update.averaged.items() if name != PART}
         kept = {RESIDUAL: residual} if error_feedback else {}
         return replace(update, averaged=rest, encoded={PART: encoded}), {**after, **kept}
@@ -73,19 +74,21 @@ def refuse_incompressible(parts: Sequence[Part]) -> None:
         )
 
 
-def encode(tree: ParamTree, codec: Codec, residual: ParamTree | None = None) -> tuple[EncodedTensors, ParamTree]:
-    """Return tree + residual, encoded, and what the encoding lost.
+def encode(
+    tree: ParamTree, codec: Codec, residual: ParamTree | None = None, decay: float = 1.0
+) -> tuple[EncodedTensors, ParamTree]:
+    """Return tree + decay * residual, encoded, and what the encoding lost.
 
     Raises: ParticipantError if the tree is not finite.
     """
-    target = {name: _sum(tensor, None if residual is None else residual[name]) for name, tensor in tree.items()}
+    target = {name: _sum(tensor, None if residual is None else residual[name], decay) for name, tensor in tree.items()}
     if not trees.is_finite(target):
         raise ParticipantError(f"its update holds NaN or infinite values in {PART}")
     return EncodedTensors({name: codec(tensor) for name, tensor in target.items()}), target
 
 
-def _sum(tensor: Tensor, residual: Tensor | None) -> Tensor:
+def _sum(tensor: Tensor, residual: Tensor | None, decay: float) -> Tensor:
     """Return a new, contiguous tensor of float32 at least."""
     dtype = torch.promote_types(tensor.dtype, torch.float32)
     total = torch.empty(tensor.shape, dtype=dtype, device=tensor.device)
-    return total.copy_(tensor) if residual is None else torch.add(tensor, residual, out=total)
+    return total.copy_(tensor) if residual is None else torch.add(tensor, residual, alpha=decay, out=total)

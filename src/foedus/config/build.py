@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
-from foedus.compression import blocks, feedback, half, top_k
+from foedus.compression import blocks, feedback, half, sparse_chunks, top_k
 from foedus.compression.encoding import Codec
 from foedus.config import sections
 from foedus.core.trees import ParamTree
@@ -42,7 +42,8 @@ def compress(algorithm: Algorithm, compression: sections.Compression) -> Algorit
     """
     codec = _build_codec(compression)
     if codec is not None and not isinstance(compression, sections.Uncompressed):
-        algorithm = feedback.compressed(algorithm, codec, error_feedback=compression.error_feedback)
+        decay = compression.decay if isinstance(compression, sections.SparseLoCo) else 1.0
+        algorithm = feedback.compressed(algorithm, codec, error_feedback=compression.error_feedback, decay=decay)
     match compression.broadcast:
         case "none":
             return algorithm
@@ -64,6 +65,8 @@ def _build_codec(compression: sections.Compression) -> Codec | None:
             return blocks.int4
         case sections.TopK():
             return top_k.top_k(compression.fraction)
+        case sections.SparseLoCo():
+            return sparse_chunks.sparse_chunks(compression.fraction)
         case _:
             assert_never(compression)
 

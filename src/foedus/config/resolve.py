@@ -42,10 +42,17 @@ def _strategy(config: RunConfig) -> sections.Strategy:
             return config.strategy
     by_records = isinstance(config.task, sections.TextClassification)
     strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else "tokens")
-    if isinstance(strategy, sections.DiLoCo) and strategy.momentum is None:
-        momentum = usual_outer_momentum(config.rounds.count, strategy.server_learning_rate)
-        return strategy.model_copy(update={"momentum": momentum})
-    return strategy
+    return _diloco(strategy, config) if isinstance(strategy, sections.DiLoCo) else strategy
+
+
+def _diloco(strategy: sections.DiLoCo, config: RunConfig) -> sections.DiLoCo:
+    """Momentum suits the number of rounds; under SparseLoCo's compression, error feedback takes its place."""
+    sparse = isinstance(config.compression, sections.SparseLoCo)
+    filled: sections.DiLoCo = _filled(strategy, server_learning_rate=1.0) if sparse else strategy
+    if filled.momentum is not None:
+        return filled
+    momentum = 0.0 if sparse else usual_outer_momentum(config.rounds.count, filled.server_learning_rate)
+    return filled.model_copy(update={"momentum": momentum})
 
 
 def usual_outer_momentum(rounds: int, server_learning_rate: float) -> float:

@@ -3,7 +3,7 @@
 Import the package and match on its members: `case sections.FedAvg(): …`.
 """
 
-from foedus.config.sections.compression import Compression, Fp16, Int4, Int8, TopK, Uncompressed
+from foedus.config.sections.compression import Compression, Fp16, Int4, Int8, SparseLoCo, TopK, Uncompressed
 from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Muon, Optimizer, Schedule
 from foedus.config.sections.model import Architecture, Checkpoint, Full, Head, Lora, Model, Tuning
 from foedus.config.sections.participants import (
@@ -97,6 +97,7 @@ __all__ = [
     "Shards",
     "Sizes",
     "Source",
+    "SparseLoCo",
     "Split",
     "Strategy",
     "Task",

@@ -57,8 +57,20 @@ class TopK(_Lossy):
     """The share of values that is sent; up to 0.5 that is less than all of them as they are."""
 
 
+class SparseLoCo(_Lossy):
+    """The largest values of every 4096, in 2 bits each with their places: 0.07 bytes a parameter at 3 %. With DiLoCo,
+    error feedback stands in for the coordinator's momentum. After Sarfi et al. 2025.
+    """
+
+    kind: Literal["sparseloco"] = "sparseloco"
+    fraction: Annotated[Number, Field(gt=0, le=1)] = 0.03
+    """The share of values that is sent; 0.01 to 0.03 is the paper's."""
+    decay: Annotated[Number, Field(gt=0, le=1)] = 0.95
+    """The share of what was lost that is kept from round to round."""
+
+
 Compression = Annotated[
-    Uncompressed | Fp16 | Int8 | Int4 | TopK,
+    Uncompressed | Fp16 | Int8 | Int4 | TopK | SparseLoCo,
     Field(discriminator="kind", description="In how many bytes the participants' updates travel."),
     kinds("none"),
 ]

@@ -130,10 +130,11 @@ class DiLoCo(_Strategy):
 
     kind: Literal["diloco"] = "diloco"
     server_learning_rate: Positive = 0.7
-    """Step size at the coordinator."""
+    """Step size at the coordinator. Left out with compression sparseloco: 1."""
     momentum: Share | None = None
     """Share of the last step that the next one keeps. Left out: 1 - 12 / rounds, at most 0.9 and at least
-    1 - server_learning_rate: high momentum loses in short runs and wins in long ones."""
+    1 - server_learning_rate: high momentum loses in short runs and wins in long ones. With compression sparseloco
+    it is 0."""
     inner_state: Literal["keep", "reset", "average"] = "keep"
     """What becomes of the participants' optimizer between rounds. keep: each keeps its own. reset: it starts anew.
     average: its moments are averaged like the parameters and sent back, which takes two to three times the bytes and
