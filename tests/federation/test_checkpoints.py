@@ -64,6 +64,25 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path, keep: int) -> None:
     assert [path.name for path in checkpoints(tmp_path)] == [f"round-{n:05d}" for n in range(6 - keep, 6)]
 
 
+def test_a_crash_while_an_old_checkpoint_is_deleted_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, 1)
+    with monkeypatch.context() as patched:
+
+        def crash(path: Path, **_: object) -> None:
+            if path.exists():
+                (path / "server.safetensors").unlink()
+                raise KeyboardInterrupt
+
+        patched.setattr("shutil.rmtree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            saved(tmp_path, 2, keep=1)
+    assert [load_checkpoint(path, engine())[0].round for path in checkpoints(tmp_path)] == [2]
+    saved(tmp_path, 3, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["round-00003"]
+
+
 def test_checkpoints_are_in_the_order_of_rounds_however_many_digits_these_have(tmp_path: Path) -> None:
     for rounds in (100_000, 99_999, 7):
         saved(tmp_path, rounds, keep=9)

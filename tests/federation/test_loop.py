@@ -333,7 +333,7 @@ def test_a_finished_run_resumes_to_its_end_without_playing(folder: RunFolder) ->
 def test_another_configurations_checkpoint_is_refused(folder: RunFolder) -> None:
     run = federated(pair(), RoundPlan(rounds=1))
     run_in(folder, run)
-    with pytest.raises(RunFolderError, match=r"was written by another configuration than .*config\.yaml; start a new"):
+    with pytest.raises(RunFolderError, match=r"written with other settings, rows or base weights than .*config\.yaml"):
         start_or_resume(run, first_state(), folder, "another one's")
 
 

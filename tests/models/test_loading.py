@@ -216,3 +216,17 @@ def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path: Path) -> None:
     tiny("gpt2", "none")[0].save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="neither a padding nor an end-of-text token"):
         load_tokenizer(Checkpoint(str(tmp_path)))
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2", "albert"])
+def test_without_dropout_training_mode_computes_what_evaluation_does(family: Family, tmp_path: Path) -> None:
+    folder = tiny_folder(family, tmp_path, "classification")
+    ids = torch.tensor([[5, 6, 7, 8]])
+
+    def differs(dropout: float) -> bool:
+        model = load(Checkpoint(str(folder), dropout=dropout), CLASSIFIER, LABELS)
+        model.config.pad_token_id = 0
+        return not torch.equal(model.train()(ids).logits, model.eval()(ids).logits)
+
+    assert differs(0.5)
+    assert not differs(0.0)

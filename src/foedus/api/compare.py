@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.run import ConfigLike, as_config, run_digest, run_started
+from foedus.api.digests import run_digest
+from foedus.api.run import ConfigLike, as_config, run_started
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
@@ -75,6 +76,7 @@ def compare(
 class _SeedResult:
     headline: str
     higher_is_better: bool
+    data_note: str | None
     arms: Mapping[str, Mapping[str, Any]]
 
 
@@ -105,7 +107,7 @@ def _compare_seed(config: sections.RunConfig, folder: RunFolder, observe: Observ
     }
     if isinstance(config.task, sections.TextClassification):
         arms["tf-idf"] = {"seed": config.seed, **_linear_baseline(assembly, config.task)}
-    return _SeedResult(headline, assembly.task.higher_is_better, arms)
+    return _SeedResult(headline, assembly.task.higher_is_better, assembly.data.note, arms)
 
 
 def _play_arm(
@@ -163,6 +165,7 @@ def _write(config: sections.RunConfig, runs: Sequence[tuple[int, _SeedResult]], 
         "name": config.name,
         "headline": first.headline,
         "higher_is_better": first.higher_is_better,
+        "data_note": first.data_note,
         "seeds": [seed for seed, _ in runs],
         "arms": [{"name": arm, "runs": [result.arms[arm] for _, result in runs]} for arm in first.arms],
     }

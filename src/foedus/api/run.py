@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -10,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from foedus.api.digests import run_digest
 from foedus.api.summary import run_summary
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
@@ -148,15 +146,3 @@ def run_started(assembly: Assembly, name: str, first_round: int) -> RunStarted:
         parameters_sent=assembly.counts.sent,
         device=str(assembly.workspace.device),
     )
-
-
-def run_digest(assembly: Assembly, folder: RunFolder) -> str:
-    """Return what a checkpoint must agree with: the configuration, the rows of each split, the parameters.
-
-    Where the run writes, on which device, and who watches may change between an interruption and its resumption.
-    """
-    described = yaml.safe_load(dump_config(relocate(assembly.config, folder.path)))
-    kept = {key: value for key, value in described.items() if key not in {"output", "name", "device"}}
-    rows = {name: {split: len(kept) for split, kept in splits.items()} for name, splits in assembly.examples.items()}
-    shapes = {name: list(tensor.shape) for name, tensor in assembly.initial.items()}
-    return hashlib.sha256(json.dumps([kept, rows, shapes], sort_keys=True).encode()).hexdigest()

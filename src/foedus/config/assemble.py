@@ -66,18 +66,23 @@ class Assembly:
 
     def pooled(self) -> Federation:
         """Return plain training on the rows of all sites together, measured on every site's."""
-        rows = [example for splits in self.examples.values() for example in splits.get("train", ())]
-        return self._baseline({POOLED: rows})
+        training = [splits["train"] for splits in self.examples.values() if splits.get("train")]
+        rows = [example for examples in training for example in examples]
+        return self._baseline({POOLED: rows}, makes_steps_of=len(training))
 
-    def _baseline(self, training: Mapping[ParticipantId, Sequence[Example]]) -> Federation:
-        """Return training of the given rows alone; sites keep what they are measured on."""
+    def _baseline(self, training: Mapping[ParticipantId, Sequence[Example]], makes_steps_of: int = 1) -> Federation:
+        """Return training of the given rows alone; sites keep what they are measured on.
+
+        makes_steps_of: how many participants' steps it makes, where these are given by number.
+        """
         held_out: dict[ParticipantId, dict[str, Sequence[Example]]] = {
             site: {split: rows for split, rows in splits.items() if split != "train"}
             for site, splits in self.examples.items()
         }
         for name, rows in training.items():
             held_out.setdefault(name, {})["train"] = rows
-        settings = replace(self.settings, keep_optimizer=True)
+        steps = self.settings.steps and self.settings.steps * makes_steps_of
+        settings = replace(self.settings, keep_optimizer=True, steps=steps)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
         return replace(federation, plan=replace(federation.plan, min_reports=1))
 

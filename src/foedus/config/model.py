@@ -16,7 +16,7 @@ def build_source(config: sections.RunConfig) -> sources.ModelSource:
     """Return where the model comes from."""
     match config.model:
         case sections.Checkpoint() as checkpoint:
-            return sources.Checkpoint(config.locate_model(checkpoint.path), checkpoint.revision)
+            return sources.Checkpoint(config.locate_model(checkpoint.path), checkpoint.revision, checkpoint.dropout)
         case sections.Architecture() as scratch:
             return sources.Architecture(scratch.type, config.locate_model(scratch.tokenizer), scratch.options)
         case _:

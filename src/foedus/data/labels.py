@@ -23,8 +23,10 @@ def agree_on_labels(per_site: Mapping[str, Collection[str]]) -> list[str]:
     """
     labels = in_natural_order(set().union(*per_site.values()))
     if len(labels) < 2:
-        found = f"only '{labels[0]}'" if labels else "none"
-        raise DataError(f"the participants' labels must be of two kinds at least, but there is {found}")
+        found = "is only one" if labels else "are none"
+        raise DataError(
+            f"the participants' labels must be of two kinds or more, but there {found}: is task.label the right column?"
+        )
     if len(labels) > MAX_AGREED_LABELS:
         raise DataError(
             f"the participants have {len(labels)} different labels: is task.label the right column? "

@@ -76,7 +76,7 @@ def save_checkpoint(folder: Path, state: ServerState, engine: Engine, facts: Map
     """
     place = folder / f"round-{state.round:05d}"
     draft = folder / f".{place.name}.part"
-    shutil.rmtree(draft, ignore_errors=True)
+    remove_leftovers(folder)
     draft.mkdir(parents=True)
     memory = {f"memory.{name}": tree for name, tree in state.memory.items()}
     save_trees(draft / "server.safetensors", {"params": state.params, **memory})
@@ -88,8 +88,15 @@ def save_checkpoint(folder: Path, state: ServerState, engine: Engine, facts: Map
     draft.rename(place)
     sync(folder)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        old.rename(folder / f".{old.name}.old")  # a crash while it is deleted leaves no half of one
+    remove_leftovers(folder)
     return place
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a crash left of checkpoints that were being written or deleted."""
+    for path in folder.glob(".round-*"):
+        shutil.rmtree(path)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foedus.core.errors import RoundError, RunFolderError
-from foedus.federation.checkpoints import checkpoints, load_checkpoint, save_checkpoint
+from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
 from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
 from foedus.federation.messages import Clock, Sums
@@ -23,8 +23,9 @@ def start_or_resume(federation: Federation, initial: ServerState, folder: RunFol
     """Return the state to go on from: the newest checkpoint's, or the initial one.
 
     The records of rounds after that checkpoint are forgotten: they will be played again.
-    Raises: RunFolderError if the newest checkpoint is damaged or belongs to another configuration.
+    Raises: RunFolderError if the newest checkpoint is damaged or belongs to another run.
     """
+    remove_leftovers(folder.checkpoints)
     places = checkpoints(folder.checkpoints)
     if not places:
         folder.rounds.unlink(missing_ok=True)
@@ -32,7 +33,10 @@ def start_or_resume(federation: Federation, initial: ServerState, folder: RunFol
     device = next(iter(initial.params.values())).device
     state, facts = load_checkpoint(places[-1], federation.engine, device)
     if facts.get("config") != config_digest:
-        raise RunFolderError(f"{places[-1]} was written by another configuration than {folder.config}; start a new run")
+        raise RunFolderError(
+            f"{places[-1]} was written with other settings, rows or base weights than {folder.config} leads to now; "
+            "put them back as they were, or start a new run"
+        )
     folder.truncate_records(int(facts["records"]))
     return state
 

@@ -37,6 +37,22 @@ def configure(source: Architecture, tokenizer: Any, labels: Sequence[str]) -> An
         return AutoConfig.for_model(kind, **fields)
 
 
+def set_dropout(config: Any, share: float) -> None:
+    """Set every dropout of a model's configuration, whatever its family calls them; layer drop stays as it is.
+
+    Raises: ModelError if the family has none.
+    """
+    names = [
+        name
+        for name, value in config.to_dict().items()
+        if ("dropout" in name or "pdrop" in name) and isinstance(value, int | float)
+    ]
+    if not names:
+        raise ModelError(f"model.dropout: a {config.model_type} model has no dropout; leave it out")
+    for name in names:
+        setattr(config, name, share)
+
+
 def label_options(labels: Sequence[str]) -> dict[str, Any]:
     """Return the fields of a classifier's configuration that name its labels."""
     if not labels:

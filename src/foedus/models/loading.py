@@ -11,7 +11,7 @@ from torch import nn
 
 from foedus.core.errors import ModelError
 from foedus.core.seeds import SeedKey, torch_seeded
-from foedus.models.architectures import configure, label_options
+from foedus.models.architectures import configure, label_options, set_dropout
 from foedus.models.foreign_calls import explained, quiet_transformers
 from foedus.models.gguf import load_gguf, require_gguf
 from foedus.models.sources import Architecture, Checkpoint, Location, ModelSource, locate, require_weights
@@ -124,6 +124,8 @@ def _load_checkpoint(
     require_weights(location)
     doing = _doing("load the model", source.path, location)
     config = _read_config(location, doing, labels)
+    if source.dropout is not None:
+        set_dropout(config, source.dropout)
     auto = _find_auto(auto_class, config)
     with explained(doing), torch_seeded(key):
         if location.gguf_file is not None:

@@ -20,10 +20,12 @@ class Checkpoint:
 
     path: a hub name, a local folder, a local .gguf file, or package:NAME.
     revision: a branch, tag or commit of the hub's repository.
+    dropout: what training drops, everywhere in the model; None is as the checkpoint has it.
     """
 
     path: str
     revision: str | None = None
+    dropout: float | None = None
 
 
 @dataclass(frozen=True)

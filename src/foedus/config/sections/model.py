@@ -68,6 +68,8 @@ class Checkpoint(Section):
     """A name on the Hugging Face hub, a folder, or package:NAME for a model inside an installed package."""
     revision: str | None = None
     """The hub's commit, branch or tag. Only a commit is sure to give the same model again."""
+    dropout: Share | None = None
+    """Share of the activations that training drops. Left out: as the checkpoint has it. 0 suits short fine-tuning."""
     tuning: Tuning = Full()
 
 
