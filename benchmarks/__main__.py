@@ -1,13 +1,18 @@
-"""Run all benchmarks, or those named: python -m benchmarks [simulation] [memory] [start]."""
+"""Run all benchmarks, or those named: python -m benchmarks [start] [simulation] [memory] [compression]."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from benchmarks import memory, simulation, start
+from benchmarks import compression, memory, simulation, start
 
-BENCHMARKS = {"start": start.main, "simulation": simulation.main, "memory": memory.main}
+BENCHMARKS = {
+    "start": start.main,
+    "simulation": simulation.main,
+    "memory": memory.main,
+    "compression": compression.main,
+}
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -150,14 +150,14 @@ ONE_PROBLEM = [
     (
         "strategy: xyz",
         "strategy.kind: unknown 'xyz'; choose fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, scaffold, "
-        "fednova, feddyn, fedexp or custom (line 9)",
+        "fednova, feddyn, fedexp, diloco or custom (line 9)",
     ),
-    ("strategy: {momentum: 0.9}", "strategy.momentum: belongs to kind fedavgm, not to fedavg (line 9)"),
+    ("strategy: {momentum: 0.9}", "strategy.momentum: belongs to kinds fedavgm and diloco, not to fedavg (line 9)"),
     ("strategy: {beta2: 0.9}", "strategy.beta2: belongs to kinds fedadam and fedyogi, not to fedavg (line 9)"),
     (
         "strategy: 3",
         "strategy: is 3; must hold keys and values, or name a kind: fedavg, fedprox, fedavgm, fedadam, "
-        "fedyogi, fedadagrad, scaffold, fednova, feddyn, fedexp, custom (line 9)",
+        "fedyogi, fedadagrad, scaffold, fednova, feddyn, fedexp, diloco, custom (line 9)",
     ),
     ("strategy: {kind: scaffold, option: 3}", "strategy.option: is 3; choose 1 or 2 (line 9)"),
     ("local:\n  lerning_rate: 1", "local.lerning_rate: unknown key; did you mean 'learning_rate'? (line 10)"),
@@ -200,7 +200,7 @@ ONE_PROBLEM = [
     ("name: [a]", "name: is a list of 1; must be text (line 9)"),
     (
         "<<: {seed: 1}",
-        "<<: unknown key; known are name, seed, task, model, participants, strategy, local, rounds, "
+        "<<: unknown key; known are name, seed, task, model, participants, strategy, compression, local, rounds, "
         "evaluation, device, output (line 9)",
     ),
 ]
@@ -249,7 +249,8 @@ def test_a_problem_is_named_with_its_place(refusal: Refusal, added: str, message
         (
             "path: some/checkpoint",
             "path: x\n  tuning: {kind: lora, target_modules: {}}",
-            "model.tuning.target_modules: must be auto, all-linear, or a list of layer names such as [q_proj, v_proj] (line 7)",
+            "model.tuning.target_modules: must be auto, all-linear, or a list of layer names such as [q_proj, v_proj] "
+            "(line 7)",
         ),
         (
             "train: sites/*.csv",

@@ -45,6 +45,52 @@ def found(**values: Any) -> list[str]:
             "strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic",
         ),
         (
+            {"strategy": "scaffold", "local": {"optimizer": "muon"}},
+            "strategy: scaffold needs local.optimizer sgd without momentum: it takes the distance gone, divided by the "
+            "step sizes, for a gradient (Karimireddy et al. 2020), and under muon that is none; use sgd, or fedprox "
+            "with muon",
+        ),
+        (
+            {"strategy": "fednova", "local": {"optimizer": "muon"}},
+            "strategy: fednova normalises updates by a closed form that sgd has and muon has not; use sgd, ",
+        ),
+        (
+            {"local": {"optimizer": "muon"}, "model": {"path": "m", "tuning": "lora"}},
+            "local.optimizer: muon orthogonalises the steps of whole hidden matrices, and model.tuning lora trains "
+            "none of these; use adamw, or model.tuning full",
+        ),
+        (
+            {"strategy": "diloco", "local": {"keep_optimizer": False}},
+            "local.keep_optimizer: is false, but strategy.inner_state is keep; with diloco the latter decides, so "
+            "remove local.keep_optimizer",
+        ),
+        (
+            {"strategy": {"kind": "diloco", "inner_state": "average"}, "local": {"keep_optimizer": True}},
+            "local.keep_optimizer: is true, but strategy.inner_state is average; ",
+        ),
+        (
+            {"strategy": "fedexp", "compression": "int8"},
+            "compression: int8 does not go with strategy fedexp: its step compares how long updates and their mean "
+            "are, and compression changes these differently; use compression none, or fedavg, ",
+        ),
+        (
+            {"strategy": "scaffold", "local": SGD, "compression": "int4"},
+            "compression: int4 does not go with strategy scaffold: its control variates have to be those of the "
+            "updates received; ",
+        ),
+        (
+            {"strategy": "feddyn", "compression": {"broadcast": "int8"}},
+            "compression: broadcast does not go with strategy feddyn: ",
+        ),
+        (
+            {"strategy": "feddyn", "compression": "fp16"},
+            "compression: fp16 does not go with strategy feddyn: ",
+        ),
+        (
+            {"strategy": "fednova", "local": SGD, "compression": {"kind": "top_k", "fraction": 0.1}},
+            "compression: top_k does not go with strategy fednova: ",
+        ),
+        (
             {"strategy": {"weighting": "tokens"}},
             "strategy.weighting: tokens suits language models, ",
         ),
@@ -134,6 +180,10 @@ def test_a_combination_that_cannot_work_is_refused_with_the_reason(values: dict[
     [
         {},
         {"strategy": "scaffold", "local": SGD},
+        {"strategy": "diloco", "compression": "int4", "local": {"optimizer": "muon"}},
+        {"strategy": {"kind": "diloco", "inner_state": "reset"}},
+        {"strategy": {"kind": "fednova", "adaptive_heuristic": True}, "local": {"optimizer": "muon"}},
+        {"strategy": "fedyogi", "compression": "top_k", "model": {"path": "m", "tuning": "lora"}},
         {"strategy": "feddyn"},
         {"strategy": "fednova", "local": {"optimizer": {"kind": "sgd", "momentum": 0.9}}},
         {"strategy": {"kind": "fednova", "adaptive_heuristic": True}},

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from foedus.config import sections
+from foedus.config.build import build_local_settings
 from foedus.config.loading import load_config
 from foedus.config.resolve import resolve
 
@@ -46,6 +47,44 @@ def test_the_learning_rate_suits_what_is_trained(model: object, local: object, r
 def test_a_round_is_one_epoch_unless_steps_are_given() -> None:
     assert (load().local.epochs, load().local.steps) == (1, None)
     assert (load(local={"steps": 5}).local.epochs, load(local={"steps": 5}).local.steps) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rounds", "momentum"),
+    [
+        ({}, 10, 0.3),
+        ({}, 24, 0.5),
+        ({}, 72, 0.833),
+        ({}, 500, 0.9),
+        ({"momentum": None}, 24, 0.5),
+        ({"momentum": 0.9}, 24, 0.9),
+        ({"server_learning_rate": 1.0}, 10, 0.0),
+    ],
+)
+def test_dilocos_momentum_suits_the_number_of_rounds_unless_it_is_given(
+    strategy: dict[str, Any], rounds: int, momentum: float
+) -> None:
+    resolved = load(strategy={"kind": "diloco"} | strategy, rounds={"count": rounds}).strategy
+    assert isinstance(resolved, sections.DiLoCo)
+    assert resolved.momentum == momentum
+
+
+def test_under_sparseloco_error_feedback_takes_the_place_of_dilocos_momentum() -> None:
+    def strategy(**given: object) -> tuple[object, object]:
+        resolved = load(strategy={"kind": "diloco"} | given, compression="sparseloco", rounds={"count": 500}).strategy
+        assert isinstance(resolved, sections.DiLoCo)
+        return resolved.momentum, resolved.server_learning_rate
+
+    assert strategy() == (0.0, 1.0)
+    assert strategy(momentum=0.5, server_learning_rate=0.7) == (0.5, 0.7)
+
+
+@pytest.mark.parametrize(("inner_state", "kept"), [("keep", True), ("reset", False), ("average", False)])
+def test_whether_optimizers_are_kept_follows_dilocos_inner_state(inner_state: str, kept: bool) -> None:
+    config = load(strategy={"kind": "diloco", "inner_state": inner_state})
+    assert config.local.keep_optimizer is kept
+    assert build_local_settings(config).keep_optimizer is (inner_state != "reset")
+    assert not load().local.keep_optimizer
 
 
 def test_nothing_is_held_out_where_there_is_a_test_file() -> None:

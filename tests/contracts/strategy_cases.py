@@ -8,10 +8,15 @@ from pathlib import Path
 
 import torch
 
+from foedus.compression import blocks
+from foedus.compression.feedback import compressed
+from foedus.compression.half import half
+from foedus.compression.top_k import top_k
 from foedus.core import trees
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import LocalUpdate, ParticipantId, Reply, Request, Trees
 from foedus.federation.protocols import Algorithm, Engine, ServerState
+from foedus.strategies.diloco import diloco
 from foedus.strategies.fedavg import fedavg
 from foedus.strategies.fedavgm import fedavgm
 from foedus.strategies.feddyn import feddyn
@@ -36,6 +41,15 @@ STRATEGIES: Mapping[str, Callable[[], Algorithm]] = {
     "fednova with momentum": lambda: fednova(momentum=0.5),
     "feddyn": lambda: feddyn(alpha=0.3),
     "fedexp": fedexp,
+    "diloco": lambda: diloco(0.5, 0.7),
+    "diloco that sends differences": lambda: diloco(0.5, 0.7, upload="delta"),
+    "diloco that starts anew": lambda: diloco(0.5, 0.7, inner_state="reset"),
+    "diloco that averages": lambda: diloco(0.5, 0.7, inner_state="average", optimizer_like=lambda params: params),
+    "diloco in int4": lambda: compressed(diloco(0.5, 0.7, upload="delta"), blocks.int4),
+    "fedavg in fp16": lambda: compressed(fedavg(), half),
+    "fedprox in int8": lambda: compressed(fedprox(mu=0.5), blocks.int8),
+    "fedadam in int4": lambda: compressed(fedadam(server_learning_rate=0.1), blocks.int4, error_feedback=False),
+    "fedavgm, half of it": lambda: compressed(fedavgm(), top_k(0.5)),
 }
 
 

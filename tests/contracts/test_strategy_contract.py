@@ -52,7 +52,7 @@ def test_every_strategy_of_the_package_is_under_contract() -> None:
     families = {"fedopt": {"fedadam", "fedyogi", "fedadagrad"}, "custom": set(), "local_training": set()}
     modules = [module.name for module in pkgutil.iter_modules(strategies.__path__)]
     expected = set().union(*(families.get(module, {module}) for module in modules))
-    assert {name.split()[0] for name in STRATEGIES} == expected
+    assert {name.split()[0].rstrip(",") for name in STRATEGIES} == expected
 
 
 @pytest.mark.parametrize("keep_optimizer", [False, True])
@@ -110,7 +110,7 @@ def one_update(algorithm: Algorithm, name: str = "a") -> tuple[LocalUpdate, Memo
 
 
 def test_an_update_holds_exactly_the_declared_parts(algorithm: Algorithm) -> None:
-    update, _, _ = one_update(algorithm)
+    update = one_update(algorithm)[0].decoded()
     for averaged, sent in ((True, update.averaged), (False, update.summed)):
         declared = algorithm.templates(start(), averaged=averaged)
         assert sent.keys() == declared.keys()
@@ -194,13 +194,14 @@ def test_partial_participation_leaves_the_absent_as_they_were(algorithm: Algorit
     def remembered(folder: str) -> list[bytes]:
         return [path.read_bytes() for path in sorted((tmp_path / folder).glob("*.safetensors"))]
 
-    a, b, c = (before == after for before, after in zip(remembered("before"), remembered("after"), strict=True))
-    assert (a, b, c) == (True, False, True)
+    kept = [before == after for before, after in zip(remembered("before"), remembered("after"), strict=True)]
+    assert kept in ([True, False, True], [])  # none, where a strategy lets participants remember nothing
     assert trees.is_finite(state.params)
 
 
 def in_every_part(change: Callable[[ParamTree], ParamTree]) -> Callable[[LocalUpdate], LocalUpdate]:
     def spoil(update: LocalUpdate) -> LocalUpdate:
+        update = update.decoded()
         return replace(
             update,
             averaged={name: change(tree) for name, tree in update.averaged.items()},

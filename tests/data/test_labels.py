@@ -29,7 +29,7 @@ def test_numbers_in_labels_count_by_value(labels: list[str], ordered: list[str])
 
 
 def test_one_label_alone_is_refused() -> None:
-    with pytest.raises(DataError, match="of two kinds or more, but there is only one: is task.label"):
+    with pytest.raises(DataError, match=r"of two kinds or more, but there is only one: is task\.label"):
         agree_on_labels({"a": ["x"], "b": ["x"]})
     with pytest.raises(DataError, match="but there are none"):
         agree_on_labels({"a": []})

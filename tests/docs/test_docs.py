@@ -27,7 +27,7 @@ REST = {
 }
 BASES = (ROOT, ROOT / "src" / "foedus", ROOT / "examples")
 OURS = re.compile(
-    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|config|core|data|engines|federation|models|reporting|"
+    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|reporting|"
     r"scenarios|strategies|tasks|training)/[\w./-]*$"
 )
 

@@ -16,8 +16,8 @@ from foedus.config.sites import columns_of, read_data
 from foedus.config.tokenizer import require_tokenizer
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
-from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train, payload_bytes
-from foedus.federation.protocols import Algorithm
+from foedus.federation.messages import Clock, Train, payload_bytes
+from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder, is_taken
 
 
@@ -89,7 +89,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         total=assembly.counts.total,
         trained=assembly.counts.trained,
         sent=assembly.counts.sent,
-        traffic=_traffic(assembly, federation.algorithm),
+        traffic=_traffic(assembly, federation),
         device=str(assembly.workspace.device),
         notes=[*explanation.notes, *assembly.loaded.notes, *([assembly.data.note] if assembly.data.note else [])],
     )
@@ -112,10 +112,9 @@ def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
             return population
 
 
-def _traffic(assembly: Assembly, algorithm: Algorithm) -> Traffic:
+def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
     """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss."""
-    state = assembly.initial_state(assembly.federation(algorithm))
-    request = Train(Broadcast(algorithm.broadcast(state), Clock(0, assembly.config.rounds.count)))
-    averaged, summed = (algorithm.templates(state.params, averaged=kind) for kind in (True, False))
-    update = LocalUpdate(averaged, weight=1.0, summed=summed, metrics={"loss": 0.0})
+    state, algorithm = assembly.initial_state(federation), federation.algorithm
+    request = Train(algorithm.message(state, Clock(0, assembly.config.rounds.count)))
+    update = algorithm.sample_update(state.params, {"loss": 0.0})
     return Traffic(down=payload_bytes(request), up=payload_bytes(update))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from foedus.config import sections
-from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler
+from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
@@ -22,6 +22,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
+from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.strategies.fedavg import fedavg
@@ -54,7 +55,10 @@ class Assembly:
 
     def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
         """Return the run itself; `algorithm` takes the place of the configured strategy."""
-        algorithm = algorithm or build_algorithm(self.config)
+        if algorithm is None:
+            algorithm = build_algorithm(self.config, self.workspace.optimizer_like())
+        else:
+            algorithm = compress(algorithm, self.config.compression)
         return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
 
     def alone(self, site: ParticipantId) -> Federation:
@@ -133,7 +137,8 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     model = tune(loaded, config, task.peft_task_type, key.child("tuning"))
     loaded = replace(loaded, model=model, notes=(*built.notes, *loaded.notes))
     settings = build_local_settings(config)
-    workspace = Workspace(model, travelling(model), settings, device)
+    hidden = hidden_matrices(model) if settings.optimizer == "muon" else ()
+    workspace = Workspace(model, travelling(model), settings, device, hidden)
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
         site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
     }

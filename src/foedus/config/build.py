@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import assert_never
 
+from foedus.compression import blocks, feedback, half, sparse_chunks, top_k
+from foedus.compression.encoding import Codec
 from foedus.config import sections
+from foedus.core.trees import ParamTree
 from foedus.federation import sampling
 from foedus.federation.protocols import Algorithm
 from foedus.federation.round import RoundPlan
 from foedus.strategies import (
     custom,
+    diloco,
     fedavg,
     fedavgm,
     feddyn,
@@ -23,8 +27,51 @@ from foedus.strategies import (
 from foedus.training.settings import LocalSettings
 
 
-def build_algorithm(config: sections.RunConfig) -> Algorithm:
-    """Return both halves of the strategy that the configuration names."""
+def build_algorithm(config: sections.RunConfig, optimizer_like: ParamTree) -> Algorithm:
+    """Return both halves of the strategy that the configuration names.
+
+    optimizer_like: names and shapes of the participants' optimizer state, for strategies that send it.
+    """
+    return compress(_build_strategy(config, optimizer_like), config.compression)
+
+
+def compress(algorithm: Algorithm, compression: sections.Compression) -> Algorithm:
+    """Return the strategy with what is sent compressed as the configuration says.
+
+    Raises: ConfigError if the strategy's updates cannot be.
+    """
+    codec = _build_codec(compression)
+    if codec is not None and not isinstance(compression, sections.Uncompressed):
+        decay = compression.decay if isinstance(compression, sections.SparseLoCo) else 1.0
+        algorithm = feedback.compressed(algorithm, codec, error_feedback=compression.error_feedback, decay=decay)
+    match compression.broadcast:
+        case "none":
+            return algorithm
+        case "fp16":
+            return feedback.with_compressed_broadcast(algorithm, half.half)
+        case "int8":
+            return feedback.with_compressed_broadcast(algorithm, blocks.int8)
+
+
+def _build_codec(compression: sections.Compression) -> Codec | None:
+    match compression:
+        case sections.Uncompressed():
+            return None
+        case sections.Fp16():
+            return half.half
+        case sections.Int8():
+            return blocks.int8
+        case sections.Int4():
+            return blocks.int4
+        case sections.TopK():
+            return top_k.top_k(compression.fraction)
+        case sections.SparseLoCo():
+            return sparse_chunks.sparse_chunks(compression.fraction)
+        case _:
+            assert_never(compression)
+
+
+def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Algorithm:  # noqa: PLR0912 - one a strategy
     chosen = config.strategy
     match chosen:
         case sections.FedAvg():
@@ -49,6 +96,15 @@ def build_algorithm(config: sections.RunConfig) -> Algorithm:
             return feddyn.feddyn(chosen.alpha)
         case sections.FedExP():
             return fedexp.fedexp(chosen.epsilon)
+        case sections.DiLoCo():
+            assert chosen.momentum is not None, "a resolved configuration has it"
+            return diloco.diloco(
+                chosen.momentum,
+                chosen.server_learning_rate,
+                inner_state=chosen.inner_state,
+                optimizer_like=lambda params: optimizer_like,
+                upload="params" if config.compression == sections.Uncompressed() else "delta",
+            )
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
         case _:
@@ -82,6 +138,7 @@ def build_plan(config: sections.RunConfig) -> RoundPlan:
 def build_local_settings(config: sections.RunConfig) -> LocalSettings:
     """Return how participants train."""
     local = config.local
+    sends_optimizer = isinstance(config.strategy, sections.DiLoCo) and config.strategy.inner_state == "average"
     common = LocalSettings(
         learning_rate=local.learning_rate,
         batch_size=local.batch_size,
@@ -94,7 +151,7 @@ def build_local_settings(config: sections.RunConfig) -> LocalSettings:
         warmup=local.schedule.warmup,
         gradient_clip=local.gradient_clip,
         precision=local.precision,
-        keep_optimizer=local.keep_optimizer,
+        keep_optimizer=local.keep_optimizer or sends_optimizer,
         group_by_length=local.group_by_length,
         weighting=config.strategy.weighting,
         evaluation_batch_size=config.evaluation.batch_size,
@@ -104,5 +161,7 @@ def build_local_settings(config: sections.RunConfig) -> LocalSettings:
             return replace(common, betas=adamw.betas, epsilon=adamw.epsilon)
         case sections.SGD() as sgd:
             return replace(common, momentum=sgd.momentum)
+        case sections.Muon() as muon:
+            return replace(common, momentum=muon.momentum, betas=muon.betas, epsilon=muon.epsilon)
         case _:
             assert_never(local.optimizer)

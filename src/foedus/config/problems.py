@@ -14,7 +14,7 @@ from foedus.core.errors import ConfigError
 
 def problems(config: RunConfig) -> list[str]:
     """Return everything that is wrong, a sentence each, beginning with the place in the YAML file."""
-    checks = (_task_and_model, _participants, _strategy, _local, _rounds, _evaluation)
+    checks = (_task_and_model, _participants, _strategy, _diloco, _muon, _compression, _local, _rounds, _evaluation)
     return [problem for check in checks for problem in check(config)]
 
 
@@ -98,11 +98,11 @@ def _strategy(config: RunConfig) -> Iterator[str]:
             "mean over examples; use examples or uniform"
         )
     match strategy, optimizer:
-        case sections.Scaffold(), sections.AdamW():
+        case sections.Scaffold(), sections.AdamW() | sections.Muon():
             yield (
                 "strategy: scaffold needs local.optimizer sgd without momentum: it takes the distance gone, divided by "
-                "the step sizes, for a gradient (Karimireddy et al. 2020), and under adamw that is none; "
-                "use sgd, or fedprox with adamw"
+                f"the step sizes, for a gradient (Karimireddy et al. 2020), and under {optimizer.kind} that is none; "
+                f"use sgd, or fedprox with {optimizer.kind}"
             )
         case sections.Scaffold(), sections.SGD(momentum=momentum) if momentum > 0:
             yield (
@@ -114,10 +114,10 @@ def _strategy(config: RunConfig) -> Iterator[str]:
                 "local.keep_optimizer: fednova's normalisation takes momentum to start from rest in every round; "
                 "set it to false, or momentum to 0"
             )
-        case sections.FedNova(adaptive_heuristic=False), sections.AdamW():
+        case sections.FedNova(adaptive_heuristic=False), sections.AdamW() | sections.Muon():
             yield (
-                "strategy: fednova normalises updates by a closed form that sgd has and adamw has not; use sgd, or set "
-                "strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic"
+                f"strategy: fednova normalises updates by a closed form that sgd has and {optimizer.kind} has not; use "
+                "sgd, or set strategy.adaptive_heuristic: true to divide by the number of steps, which is a heuristic"
             )
     if isinstance(strategy, sections.Scaffold) and strategy.option == 1 and config.local.gradient_clip is not None:
         yield (
@@ -136,6 +136,43 @@ def _uniform_only(strategy: sections.Strategy, reason: str) -> str:
         f"strategy.weighting: is {strategy.weighting}; {strategy.kind} needs uniform: {reason}, so that a weighted "
         "average would not come to rest at the optimum"
     )
+
+
+def _diloco(config: RunConfig) -> Iterator[str]:
+    strategy = config.strategy
+    if not isinstance(strategy, sections.DiLoCo):
+        return
+    if config.local.keep_optimizer != (strategy.inner_state == "keep"):
+        yield (
+            f"local.keep_optimizer: is {str(config.local.keep_optimizer).lower()}, but strategy.inner_state is "
+            f"{strategy.inner_state}; with diloco the latter decides, so remove local.keep_optimizer"
+        )
+
+
+def _muon(config: RunConfig) -> Iterator[str]:
+    tuning = config.model.tuning
+    if isinstance(config.local.optimizer, sections.Muon) and not isinstance(tuning, sections.Full):
+        yield (
+            f"local.optimizer: muon orthogonalises the steps of whole hidden matrices, and model.tuning {tuning.kind} "
+            "trains none of these; use adamw, or model.tuning full"
+        )
+
+
+def _compression(config: RunConfig) -> Iterator[str]:
+    if config.compression == sections.Uncompressed():
+        return
+    kind = "broadcast" if isinstance(config.compression, sections.Uncompressed) else config.compression.kind
+    reasons = {
+        "scaffold": "its control variates have to be those of the updates received",
+        "feddyn": "participant and coordinator add up the same updates, and would add up different ones",
+        "fednova": "its updates are divided by each round's own steps, so that what one lost does not fit the next",
+        "fedexp": "its step compares how long updates and their mean are, and compression changes these differently",
+    }
+    if reason := reasons.get(config.strategy.kind):
+        yield (
+            f"compression: {kind} does not go with strategy {config.strategy.kind}: {reason}; "
+            "use compression none, or fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad or diloco"
+        )
 
 
 def _local(config: RunConfig) -> Iterator[str]:

@@ -42,12 +42,38 @@ def _strategy(config: RunConfig) -> sections.Strategy:
             return config.strategy
     by_records = isinstance(config.task, sections.TextClassification)
     strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else "tokens")
-    return strategy
+    return _diloco(strategy, config) if isinstance(strategy, sections.DiLoCo) else strategy
+
+
+def _diloco(strategy: sections.DiLoCo, config: RunConfig) -> sections.DiLoCo:
+    """Momentum suits the number of rounds; under SparseLoCo's compression, error feedback takes its place."""
+    sparse = isinstance(config.compression, sections.SparseLoCo)
+    filled: sections.DiLoCo = _filled(strategy, server_learning_rate=1.0) if sparse else strategy
+    if filled.momentum is not None:
+        return filled
+    momentum = 0.0 if sparse else usual_outer_momentum(config.rounds.count, filled.server_learning_rate)
+    return filled.model_copy(update={"momentum": momentum})
+
+
+def usual_outer_momentum(rounds: int, server_learning_rate: float) -> float:
+    """Return DiLoCo's momentum for a run of so many rounds.
+
+    Momentum needs rounds to gather speed and some to lose it: measured on a small language model, 0.9
+    loses against 0.5 and less in 24 rounds, and wins in 72. The least is where a steady step,
+    server_learning_rate / (1 - momentum) times the mean update, is FedAvg's.
+
+    >>> [usual_outer_momentum(rounds, 0.7) for rounds in (10, 24, 72, 500)]
+    [0.3, 0.5, 0.833, 0.9]
+    """
+    least = max(0.0, 1 - server_learning_rate)
+    return round(min(max(1 - 12 / rounds, least), max(0.9, least)), 3)
 
 
 def _local(config: RunConfig) -> sections.Local:
+    keep = isinstance(config.strategy, sections.DiLoCo) and config.strategy.inner_state == "keep"
     local: sections.Local = _filled(
         config.local,
+        keep_optimizer=keep,
         epochs=None if config.local.steps else 1,
         learning_rate=usual_learning_rate(config.local.optimizer, config.model),
     )

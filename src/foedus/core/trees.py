@@ -125,6 +125,15 @@ def add_scaled_in_place(total: ParamTree, tree: ParamTree, factor: float) -> Non
         tensor.add_(tree[name].to(tensor.device), alpha=factor)
 
 
+def draw_towards_in_place(mean: ParamTree, tree: ParamTree, share: float) -> None:
+    """Move `mean` by that share of the way to the tree, in the type of `mean`; by 1, it becomes the tree.
+
+    Where both are equal nothing changes, to the last bit.
+    """
+    for name, tensor in mean.items():
+        tensor.lerp_(tree[name].to(tensor), share)
+
+
 def copy_in_place(target: ParamTree, source: ParamTree) -> None:
     """Overwrite the target's values with the source's."""
     with torch.no_grad():

@@ -86,10 +86,11 @@ def phase(requests: Requests, accept: Callable[[ParticipantId, Reply], None]) ->
 class RunningSum:
     """Sums updates one by one; its memory does not grow with their number.
 
-    Weighted trees are added in units of the first weight, so that the mean of a single update is that
-    update to the last bit, and equally weighted updates are added as they are.
+    Of weighted trees it holds the mean so far, which each update draws towards itself by its share of
+    the weight. So the mean of equal updates, and of a single one, is that update to the last bit: one
+    participant, or identical ones, train as if there were no federation.
     averaged_like, summed_like: the names and shapes that every update must have.
-    unit: the first weight. weight: the sum of all.
+    averaged: means. weight: the sum of all.
     """
 
     averaged_like: Trees
@@ -97,7 +98,6 @@ class RunningSum:
     averaged: dict[str, ParamTree] = field(default_factory=dict)
     summed: dict[str, ParamTree] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
-    unit: float = 1.0
     weight: float = 0.0
     reports: int = 0
 
@@ -107,15 +107,17 @@ class RunningSum:
         Raises: ParticipantError, with nothing added, if it does not hold the declared parts in their
             shapes, is not finite, or its weight is not a positive number.
         """
+        update = update.decoded()
         check_update(update, self.averaged_like, self.summed_like)
-        if self.reports == 0:
-            self.unit = update.weight
-        share = update.weight / self.unit
-        for totals, given, factor in ((self.averaged, update.averaged, share), (self.summed, update.summed, 1.0)):
-            for name, tree in given.items():
-                if name not in totals:
-                    totals[name] = trees.accumulator_for(tree)
-                trees.add_scaled_in_place(totals[name], tree, factor)
+        share = update.weight / (self.weight + update.weight)
+        for name, tree in update.averaged.items():
+            if name not in self.averaged:
+                self.averaged[name] = trees.accumulator_for(tree)
+            trees.draw_towards_in_place(self.averaged[name], tree, share)
+        for name, tree in update.summed.items():
+            if name not in self.summed:
+                self.summed[name] = trees.accumulator_for(tree)
+            trees.add_scaled_in_place(self.summed[name], tree, 1.0)
         for name, value in update.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + update.weight * value
         self.weight += update.weight
@@ -124,7 +126,7 @@ class RunningSum:
     def aggregate(self, population: int) -> Aggregate:
         """Return the means and sums over all updates added; there must be one at least."""
         return Aggregate(
-            averaged={name: trees.scale(total, self.unit / self.weight) for name, total in self.averaged.items()},
+            averaged=dict(self.averaged),
             summed=dict(self.summed),
             weight=self.weight,
             metrics={name: total / self.weight for name, total in self.metrics.items()},

@@ -6,11 +6,13 @@ A participant answers each request with one reply. Everything that may leave it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from torch import Tensor
 
 from foedus.core import trees
+from foedus.core.errors import ParticipantError
 from foedus.core.trees import ParamTree
 
 ParticipantId = str
@@ -37,20 +39,43 @@ class Clock:
         return (self.round + fraction_of_round) / self.rounds
 
 
+class EncodedTree(Protocol):
+    """A tree in fewer bytes, as it travels."""
+
+    def byte_size(self) -> int:
+        """Return the bytes of all that is sent: codes, scales, indices."""
+        ...
+
+    def decode(self) -> ParamTree:
+        """Return the tree that it stands for.
+
+        Raises: ParticipantError if its pieces do not fit together.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Broadcast:
     """What the coordinator's half of a strategy sends at the start of a round.
 
     trees: by name; "params" are the parameters that the participants start from.
+    encoded: more trees, in fewer bytes; a participant decodes them before it does anything else.
     """
 
     trees: Trees
     clock: Clock
+    encoded: Mapping[str, EncodedTree] = field(default_factory=dict)
 
     @property
     def params(self) -> ParamTree:
         """The parameters that local training starts from."""
         return self.trees["params"]
+
+    def decoded(self) -> Broadcast:
+        """Return the same with every encoded tree among the others."""
+        if not self.encoded:
+            return self
+        return Broadcast({**self.trees, **{name: tree.decode() for name, tree in self.encoded.items()}}, self.clock)
 
 
 @dataclass(frozen=True)
@@ -89,12 +114,24 @@ class LocalUpdate:
     summed: trees whose plain sum it uses.
     weight: this participant's weight, > 0; it is summed too.
     metrics: numbers averaged with the same weight, such as the training loss.
+    encoded: more trees to be averaged, in fewer bytes; they stay encoded until they are added.
     """
 
     averaged: Trees
     weight: float
     summed: Trees = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    encoded: Mapping[str, EncodedTree] = field(default_factory=dict)
+
+    def decoded(self) -> LocalUpdate:
+        """Return the same update with every encoded tree among those to be averaged.
+
+        Raises: ParticipantError if one cannot be decoded, or has the name of another.
+        """
+        if twice := sorted(self.encoded.keys() & self.averaged.keys()):
+            raise ParticipantError(f"its update holds the part {twice[0]} twice")
+        decoded = {name: tree.decode() for name, tree in self.encoded.items()}
+        return replace(self, averaged={**self.averaged, **decoded}, encoded={}) if decoded else self
 
 
 @dataclass(frozen=True)
@@ -126,12 +163,14 @@ def payload_bytes(message: Request | Reply) -> int:
     number = 8
     match message:
         case Train():
-            return sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
+            plain = sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
+            return plain + sum(tree.byte_size() for tree in message.broadcast.encoded.values())
         case Evaluate():
             return trees.byte_size(message.params)
         case LocalUpdate():
             parts = [*message.averaged.values(), *message.summed.values()]
-            return sum(trees.byte_size(tree) for tree in parts) + number * (1 + len(message.metrics))
+            encoded = sum(tree.byte_size() for tree in message.encoded.values())
+            return sum(trees.byte_size(tree) for tree in parts) + encoded + number * (1 + len(message.metrics))
         case Evaluation():
             return trees.byte_size(message.sums)
         case CountPairs():

@@ -24,6 +24,6 @@ def answer(local: LocalRule, task: LocalTask | PairCounter, request: Request, me
         raise ParticipantError("it has no tokenizer yet, so it can only count pairs")
     match request:
         case Train():
-            return local(task, request.broadcast, memory)
+            return local(task, request.broadcast.decoded(), memory)
         case Evaluate():
             return Evaluation(task.evaluate(request.params, request.split)), memory

@@ -14,6 +14,7 @@ from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
     Broadcast,
     Clock,
+    EncodedTree,
     LocalUpdate,
     ParticipantId,
     Reply,
@@ -137,11 +138,21 @@ class Part:
 
     averaged: whether the coordinator uses its weighted mean, or its plain sum.
     scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
+    shaped: from the parameters to a tree of its names and shapes, if it has others than these two.
+    encode: how it travels, if not as it is; an update then holds it among its encoded trees.
     """
 
     name: str
     averaged: bool = True
     scalar: bool = False
+    shaped: Callable[[ParamTree], ParamTree] | None = None
+    encode: Callable[[ParamTree], EncodedTree] | None = None
+
+    def template(self, params: ParamTree) -> ParamTree:
+        """Return a tree of the names and shapes that it must have; values are of no meaning."""
+        if self.shaped is not None:
+            return self.shaped(params)
+        return {"value": torch.zeros(())} if self.scalar else params
 
 
 def remember_nothing(params: ParamTree) -> Memory:
@@ -163,6 +174,7 @@ class Algorithm:
     init: the coordinator's memory before the first round.
     broadcast: the named trees that it sends; "params" must be among them.
     parts: every tree that an update holds.
+    encode_params: how the parameters travel to the participants, if not as they are.
     """
 
     local: LocalRule
@@ -170,11 +182,25 @@ class Algorithm:
     init: Callable[[ParamTree], Memory] = remember_nothing
     broadcast: Callable[[ServerState], Trees] = send_params
     parts: Sequence[Part] = (Part("delta"),)
+    encode_params: Callable[[ParamTree], EncodedTree] | None = None
+
+    def message(self, state: ServerState, clock: Clock) -> Broadcast:
+        """Return what participants are sent at the start of a round."""
+        sent = self.broadcast(state)
+        if self.encode_params is None:
+            return Broadcast(sent, clock)
+        rest = {name: tree for name, tree in sent.items() if name != "params"}
+        return Broadcast(rest, clock, {"params": self.encode_params(sent["params"])})
 
     def templates(self, params: ParamTree, *, averaged: bool) -> Trees:
         """Return trees of the names and shapes that an update's averaged, or summed, trees must have."""
-        scalar = {"value": torch.zeros(())}
-        return {part.name: scalar if part.scalar else params for part in self.parts if part.averaged == averaged}
+        return {part.name: part.template(params) for part in self.parts if part.averaged == averaged}
+
+    def sample_update(self, params: ParamTree, metrics: Mapping[str, float]) -> LocalUpdate:
+        """Return an update as large as every participant's, of no meaningful values."""
+        plain = {part.name: part.template(params) for part in self.parts if part.averaged and part.encode is None}
+        encoded = {part.name: part.encode(part.template(params)) for part in self.parts if part.encode is not None}
+        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded)
 
 
 class Engine(Protocol):

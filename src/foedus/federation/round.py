@@ -19,7 +19,6 @@ from foedus.federation.collect import (
 )
 from foedus.federation.events import Observer, ParticipantReported, Phase, RoundStarted, ignore
 from foedus.federation.messages import (
-    Broadcast,
     Clock,
     Evaluate,
     Failure,
@@ -99,7 +98,7 @@ def play_round(
     algorithm, plan = federation.algorithm, federation.plan
     population = federation.engine.population()
     cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"))
-    request = Train(Broadcast(algorithm.broadcast(state), Clock(state.round, plan.rounds)))
+    request = Train(algorithm.message(state, Clock(state.round, plan.rounds)))
     total = RunningSum(
         averaged_like=algorithm.templates(state.params, averaged=True),
         summed_like=algorithm.templates(state.params, averaged=False),

@@ -17,7 +17,10 @@ class LocalSettings:
     epochs, steps: passes over the own rows, or optimizer steps, a round; exactly one is set.
     batch_size: examples in memory at once; `accumulation` batches make one optimizer step.
     gradient_clip: largest joint L2 norm of a step's gradient, or None.
-    keep_optimizer: whether the optimizer's state stays with the participant between rounds.
+    optimizer: muon steps along orthogonalised momentum in the model's hidden matrices (Liu et al. 2025,
+        arXiv:2502.16982, whose scaling lets it share AdamW's learning rate), and is adamw in the rest.
+    momentum: of sgd and muon. betas, epsilon: of adamw.
+    keep_optimizer: whether a round's training returns the optimizer's state, for the strategy to keep or send.
     """
 
     learning_rate: float
@@ -25,7 +28,7 @@ class LocalSettings:
     epochs: int | None = 1
     steps: int | None = None
     accumulation: int = 1
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8

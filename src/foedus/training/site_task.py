@@ -90,11 +90,11 @@ class SiteTask:
         rows = self._training_rows()
         self.workspace.load(params)
         self.workspace.mode(training=False)
-        self.workspace.optimizer.zero_grad()
+        self.workspace.zero_grad()
         batches = ordered_batches(self._lengths["train"], self.settings.batch_size)
         self._backward(rows, batches, key=self.key.child("gradient"))
         gradient = self.workspace.gradients()
-        self.workspace.optimizer.zero_grad()
+        self.workspace.zero_grad()
         return gradient
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +10,37 @@ from torch import Tensor, nn
 from foedus.core import trees
 from foedus.core.trees import ParamTree
 from foedus.federation.protocols import Correction
+from foedus.training.optimizers import make_optimizers, state_fields
 from foedus.training.settings import LocalSettings
 
 
 class Workspace:
-    """A model, the parameters of it that travel, and their optimizer.
+    """A model, the parameters of it that travel, and their optimizers.
 
-    Parameters are overwritten in place, and the optimizer's state is zeroed in place, so that a new
+    Parameters are overwritten in place, and the optimizers' state is zeroed in place, so that a new
     participant allocates nothing.
     parameters: by travelling name; they belong to the model.
+    hidden: names of the matrices that Muon is for, if it is the optimizer.
     """
 
     def __init__(
-        self, model: nn.Module, parameters: Mapping[str, nn.Parameter], settings: LocalSettings, device: torch.device
+        self,
+        model: nn.Module,
+        parameters: Mapping[str, nn.Parameter],
+        settings: LocalSettings,
+        device: torch.device,
+        hidden: Collection[str] = (),
     ) -> None:
         self.model = model.to(device)
         self.parameters = dict(parameters)
         self.device = device
-        self.optimizer = _optimizer(self.parameters, settings)
+        self._optimizers = make_optimizers(self.parameters, settings, hidden)
+        self._optimizer_of = {
+            parameter: optimizer
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
         self._loaded: ParamTree | None = None
         self._training: bool | None = None
 
@@ -45,7 +58,7 @@ class Workspace:
         self.load(params)
         self._loaded = None  # they will not stay so
         self.load_optimizer(optimizer)
-        self.optimizer.zero_grad()  # a participant that failed on its way to a step leaves a gradient
+        self.zero_grad()  # a participant that failed on its way to a step leaves a gradient
         self.mode(training=True)
 
     def live_params(self) -> ParamTree:
@@ -59,27 +72,47 @@ class Workspace:
             self._training = training
 
     def load_optimizer(self, state: ParamTree | None) -> None:
-        """Set the optimizer's state to one of `optimizer_state`, or to that before the first step."""
-        for slots in self.optimizer.state.values():
-            for value in slots.values():
-                if isinstance(value, Tensor):
-                    value.zero_()
+        """Set the optimizers' state to one of `optimizer_state`, or to that before the first step."""
+        for optimizer in self._optimizers:
+            for slots in optimizer.state.values():
+                for value in slots.values():
+                    if isinstance(value, Tensor):
+                        value.zero_()
         for key, kept in (state or {}).items():
             name, _, field = key.rpartition("/")
-            slots = self.optimizer.state[self.parameters[name]]
+            parameter = self.parameters[name]
+            slots = self._optimizer_of[parameter].state[parameter]
             if isinstance(slots.get(field), Tensor):
                 slots[field].copy_(kept)
             else:
                 slots[field] = kept.clone()
 
     def optimizer_state(self) -> ParamTree:
-        """Return a copy of the optimizer's state, as "parameter/field" -> tensor."""
+        """Return a copy of the optimizers' state, as "parameter/field" -> tensor."""
         return {
             f"{name}/{field}": value.detach().clone()
             for name, parameter in self.parameters.items()
-            for field, value in self.optimizer.state.get(parameter, {}).items()
+            for field, value in self._optimizer_of[parameter].state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
+
+    def optimizer_like(self) -> ParamTree:
+        """Return the names and shapes that `optimizer_state` has once every parameter was trained.
+
+        They lie on PyTorch's meta device, which holds no values.
+        """
+        like: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            for field in state_fields(self._optimizer_of[parameter]):
+                shape = () if field == "step" else parameter.shape
+                dtype = torch.float32 if field == "step" else parameter.dtype
+                like[f"{name}/{field}"] = torch.empty(shape, dtype=dtype, device="meta")
+        return like
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
 
     def gradients(self) -> ParamTree:
         """Return the gradients of the last backward passes, zeros where there are none."""
@@ -95,28 +128,11 @@ class Workspace:
             nn.utils.clip_grad_norm_(moving.values(), clip)
         if correction is not None:
             _correct(moving, correction, anchor, learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-
-def _optimizer(parameters: Mapping[str, nn.Parameter], settings: LocalSettings) -> torch.optim.Optimizer:
-    """Return the optimizer; weight decay leaves out biases and the weights of norms, as is usual."""
-    matrices = [p for p in parameters.values() if p.ndim > 1]
-    vectors = [p for p in parameters.values() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    match settings.optimizer:
-        case "adamw":
-            return torch.optim.AdamW(
-                groups, lr=settings.learning_rate, betas=settings.betas, eps=settings.epsilon, fused=True
-            )
-        case "sgd":
-            return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+        self.zero_grad()
 
 
 @torch.no_grad()

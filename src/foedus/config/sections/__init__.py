@@ -3,7 +3,8 @@
 Import the package and match on its members: `case sections.FedAvg(): …`.
 """
 
-from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Optimizer, Schedule
+from foedus.config.sections.compression import Compression, Fp16, Int4, Int8, SparseLoCo, TopK, Uncompressed
+from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Muon, Optimizer, Schedule
 from foedus.config.sections.model import (
     BPE,
     Architecture,
@@ -37,6 +38,7 @@ from foedus.config.sections.run import All, Cohort, Evaluation, Fixed, Output, P
 from foedus.config.sections.section import Section
 from foedus.config.sections.strategy import (
     Custom,
+    DiLoCo,
     FedAdagrad,
     FedAdam,
     FedAvg,
@@ -65,9 +67,11 @@ __all__ = [
     "Checkpoint",
     "Clinics",
     "Cohort",
+    "Compression",
     "Constant",
     "Cosine",
     "Custom",
+    "DiLoCo",
     "Dirichlet",
     "Evaluation",
     "Existing",
@@ -82,14 +86,18 @@ __all__ = [
     "FedYogi",
     "Files",
     "Fixed",
+    "Fp16",
     "Full",
     "Head",
+    "Int4",
+    "Int8",
     "Into",
     "Linear",
     "Local",
     "Lora",
     "MaskedLM",
     "Model",
+    "Muon",
     "Optimizer",
     "Output",
     "Participants",
@@ -106,12 +114,15 @@ __all__ = [
     "Shards",
     "Sizes",
     "Source",
+    "SparseLoCo",
     "Split",
     "Strategy",
     "Task",
     "TextClassification",
     "Tokenizer",
+    "TopK",
     "Tracker",
     "Tuning",
+    "Uncompressed",
     "Weighting",
 ]

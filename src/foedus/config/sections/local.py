@@ -31,8 +31,24 @@ class SGD(Section):
     """Added to the gradient, times the weight."""
 
 
+class Muon(Section):
+    """Orthogonalised momentum for the model's hidden matrices, and AdamW for the rest: embeddings, the last layer,
+    biases, norms. Jordan et al. 2024; scaled as by Liu et al. 2025, so that AdamW's learning rates suit it.
+    """
+
+    kind: Literal["muon"] = "muon"
+    momentum: Share = 0.95
+    """Share of the mean gradient of the hidden matrices that the next step keeps."""
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    """Share of learning rate x weight that each step takes off a weight."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Of AdamW in the rest: decay of the mean gradient, and of the mean squared gradient."""
+    epsilon: Annotated[Number, Field(gt=0)] = 1e-8
+    """Of AdamW in the rest: added to the root of the mean squared gradient."""
+
+
 Optimizer = Annotated[
-    AdamW | SGD,
+    AdamW | SGD | Muon,
     Field(discriminator="kind", description="The local optimizer."),
     kinds("adamw"),
 ]
@@ -85,7 +101,8 @@ class Local(Section):
     accumulation: Annotated[Whole, Field(ge=1)] = 1
     """Batches whose gradients make one step."""
     learning_rate: Annotated[Number, Field(gt=0)] = 5e-5
-    """Step size. Left out: for AdamW 5e-5 when a checkpoint is trained whole and 5e-4 otherwise; for SGD 0.05."""
+    """Step size. Left out: for AdamW and Muon 5e-5 when a checkpoint is trained whole and 5e-4 otherwise; for SGD
+    0.05."""
     optimizer: Optimizer = AdamW()
     schedule: Schedule = Constant()
     gradient_clip: Annotated[Number, Field(gt=0)] | None = 1.0
@@ -95,6 +112,6 @@ class Local(Section):
     gradient_checkpointing: bool = False
     """Save memory by computing activations twice."""
     keep_optimizer: bool = False
-    """Participants keep their optimizer's state from round to round."""
+    """Participants keep their optimizer's state from round to round. With DiLoCo, `strategy.inner_state` decides."""
     group_by_length: bool = True
     """Put rows of like length into a batch, to waste less on padding."""

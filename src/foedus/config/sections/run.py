@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PrivateAttr
 
+from foedus.config.sections.compression import Compression, Uncompressed
 from foedus.config.sections.local import Local
 from foedus.config.sections.model import Model
 from foedus.config.sections.participants import Participants
@@ -123,6 +124,7 @@ class RunConfig(Section):
     model: Model
     participants: Participants
     strategy: Strategy = FedAvg()
+    compression: Compression = Uncompressed()
     local: Local = Local()
     """How a participant trains in a round."""
     rounds: Rounds = Rounds()

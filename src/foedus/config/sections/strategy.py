@@ -104,7 +104,7 @@ class FedNova(_Strategy):
     server_learning_rate: Positive = 1.0
     """How far the global model moves towards the normalised average."""
     adaptive_heuristic: bool = False
-    """Allow AdamW, and divide its updates by the steps: a heuristic, as there is no closed form for Adam."""
+    """Allow AdamW or Muon, and divide updates by the steps: a heuristic, as there is no closed form for these."""
 
 
 class FedDyn(_Strategy):
@@ -125,6 +125,22 @@ class FedExP(_Strategy):
     """Keeps the step small when the mean update nearly vanishes."""
 
 
+class DiLoCo(_Strategy):
+    """Many local steps, and Nesterov momentum at the coordinator: for pre-training. Douillard et al. 2023."""
+
+    kind: Literal["diloco"] = "diloco"
+    server_learning_rate: Positive = 0.7
+    """Step size at the coordinator. Left out with compression sparseloco: 1."""
+    momentum: Share | None = None
+    """Share of the last step that the next one keeps. Left out: 1 - 12 / rounds, at most 0.9 and at least
+    1 - server_learning_rate: high momentum loses in short runs and wins in long ones. With compression sparseloco
+    it is 0."""
+    inner_state: Literal["keep", "reset", "average"] = "keep"
+    """What becomes of the participants' optimizer between rounds. keep: each keeps its own. reset: it starts anew.
+    average: its moments are averaged like the parameters and sent back, which takes two to three times the bytes and
+    suits participants that come and go."""
+
+
 class Custom(_Strategy):
     """A strategy of your own."""
 
@@ -136,7 +152,18 @@ class Custom(_Strategy):
 
 
 Strategy = Annotated[
-    FedAvg | FedProx | FedAvgM | FedAdam | FedYogi | FedAdagrad | Scaffold | FedNova | FedDyn | FedExP | Custom,
+    FedAvg
+    | FedProx
+    | FedAvgM
+    | FedAdam
+    | FedYogi
+    | FedAdagrad
+    | Scaffold
+    | FedNova
+    | FedDyn
+    | FedExP
+    | DiLoCo
+    | Custom,
     Field(discriminator="kind", description="How the participants' updates become one model."),
     kinds("fedavg"),
 ]
