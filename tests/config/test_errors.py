@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +16,14 @@ def all_sections(section: type[Section] = RunConfig) -> Iterator[type[Section]]:
             yield from all_sections(inner)
 
 
-# beta1 and beta2 are as near to each other as to a slip
+def has_a_twin(key: str, section: type[Section]) -> bool:
+    """Return whether another key is as near as a slip, as beta2 is to beta1, or labels to label."""
+    return bool(get_close_matches(key, section.model_fields.keys() - {key}, cutoff=0.8))
+
+
 KEYS = sorted(
-    {(key, section) for section in all_sections() for key in section.model_fields if key[-1].isalpha()}, key=str
+    {(key, section) for section in all_sections() for key in section.model_fields if not has_a_twin(key, section)},
+    key=str,
 )
 
 

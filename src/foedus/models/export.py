@@ -79,11 +79,17 @@ def _save_adapted(model: Any, draft: Path, folder: Path, *, merge: bool) -> None
     # Embeddings are never trained by us; "auto" would ask the hub for the base model's configuration.
     model.save_pretrained(draft, save_embedding_layers=False)
     (draft / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    path = draft / _ADAPTER_CONFIG
+    saved = json.loads(path.read_text())
     if adapter.modules_to_save:
-        path = draft / _ADAPTER_CONFIG
-        saved = json.loads(path.read_text())
         saved |= {"base_model_name_or_path": str(folder.resolve() / _BASE), "revision": None}
-        path.write_text(json.dumps(saved, indent=2, sort_keys=True))
+    # PEFT keeps names in sets, whose order differs from process to process; equal runs write equal bytes
+    saved = {key: sorted(value) if _is_names(value) else value for key, value in saved.items()}
+    path.write_text(json.dumps(saved, indent=2, sort_keys=True))
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _link_base(draft: Path) -> None:
