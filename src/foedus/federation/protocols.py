@@ -152,7 +152,7 @@ class Part:
         """Return a tree of the names and shapes that it must have; values are of no meaning."""
         if self.shaped is not None:
             return self.shaped(params)
-        return {"value": torch.zeros(())} if self.scalar else params
+        return {"value": torch.zeros((), dtype=torch.float64)} if self.scalar else params
 
 
 def remember_nothing(params: ParamTree) -> Memory:

@@ -104,8 +104,15 @@ def opened(folder: RunFolder) -> Iterator[None]:
 
 
 def is_taken(folder: RunFolder) -> bool:
-    """Return whether something lies in the folder already."""
-    return folder.path.is_dir() and any(not path.name.startswith(".") for path in folder.path.iterdir())
+    """Return whether something lies in the folder that a new run would destroy.
+
+    A configuration alone is no run yet: one that was refused, or stopped at its start, leaves that.
+    """
+    return any(path != folder.config for path in _visible(folder))
+
+
+def _visible(folder: RunFolder) -> list[Path]:
+    return [path for path in folder.path.iterdir() if not path.name.startswith(".")] if folder.path.is_dir() else []
 
 
 def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
@@ -113,8 +120,7 @@ def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
 
     Raises: RunFolderError if there is a run already and it may not be overwritten.
     """
-    present = [path for path in folder.path.iterdir() if not path.name.startswith(".")] if folder.path.exists() else []
-    if not present:
+    if not is_taken(folder):
         return
     if not overwrite:
         raise RunFolderError(
@@ -123,5 +129,5 @@ def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
         )
     if not folder.config.exists():
         raise RunFolderError(f"{folder.path} is not a run's folder, so it is not overwritten; choose another --name")
-    for path in present:
+    for path in _visible(folder):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
