@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,15 @@ def tokenizer_and_settings(run: Path) -> dict[str, str]:
     """Return the text files of the model's folder that say nothing of the run's own folder."""
     names = ("config.json", "tokenizer.json", "tokenizer_config.json")
     return {name: (run / "model" / name).read_text() for name in names}
+
+
+def test_an_adapters_settings_are_the_same_in_every_process(tmp_path: Path) -> None:
+    """PEFT holds names of layers as a set, whose order the process chooses."""
+    tuning = {"kind": "lora", "target_modules": ["all-linear"]}
+    run = foedus.run(small_run(tmp_path, model={"tuning": tuning}, rounds={"count": 1})).folder
+    names = json.loads((run / "model" / "adapter_config.json").read_text())["target_modules"]
+    assert len(names) > 6
+    assert names == sorted(names)
 
 
 def test_what_is_watched_and_measured_changes_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ CASES = {
     "fednova, adamw": ("{kind: fednova, adaptive_heuristic: true}", ADAMW, (1, 1)),
     "feddyn": ("{kind: feddyn, alpha: 0.1}", SGD, (1, 1)),
     "fedexp": ("fedexp", ADAMW, (1, 1)),
+    "diloco": ("{kind: diloco, momentum: 0.3}", ADAMW, (1, 1)),
     "custom": ("{kind: custom, path: mine/halfway.py, options: {share: 0.5}}", ADAMW, (1, 1)),
 }
 HALFWAY = """\

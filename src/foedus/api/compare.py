@@ -131,14 +131,14 @@ def _play_arm(
 
 
 def _arm_run(seed: int, headline: str, records: Sequence[Record]) -> Mapping[str, Any]:
-    """Return one arm's figures for one seed, from its records."""
+    """Return one arm's figures for one seed, from its records; without the headline where a model is of no use."""
     evaluated = [record for record in records if record.get("evaluation")]
     played = [record for record in records if record["round"] > 0]
     return {
         "seed": seed,
         "all": evaluated[-1]["evaluation"]["all"],
         "sites": evaluated[-1]["evaluation"]["sites"],
-        "curve": [[record["round"], record["evaluation"]["all"][headline]] for record in evaluated],
+        "curve": [[record["round"], record["evaluation"]["all"].get(headline)] for record in evaluated],
         "seconds": round(sum(record["seconds"]["train"] for record in played), 3),
         "bytes": sum(record["bytes"]["up"] + record["bytes"]["down"] for record in played),
     }
