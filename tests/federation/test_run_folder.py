@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foedus.core.errors import RunFolderError
-from foedus.federation.run_folder import RunFolder, opened, refuse_or_clear
+from foedus.federation.run_folder import RunFolder, is_taken, opened, refuse_or_clear
 
 HOLD = """
 import sys
@@ -59,6 +59,26 @@ def test_a_folder_can_be_held_again_after_its_run(folder: RunFolder) -> None:
     for _ in range(2):
         with opened(folder):
             pass
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    with (
+        pytest.raises(
+            RunFolderError, match=r"runs/clinics cannot be written: Not a directory; choose another --output"
+        ),
+        opened(folder),
+    ):
+        pytest.fail("there is no such folder")
+
+
+def test_a_configuration_alone_is_no_run_yet(folder: RunFolder) -> None:
+    folder.path.mkdir(parents=True)
+    folder.config.write_text("name: clinics")
+    assert not is_taken(folder)
+    refuse_or_clear(folder, overwrite=False)
+    folder.append({"round": 0})
+    assert is_taken(folder)
 
 
 def test_records_come_back_in_the_order_written(folder: RunFolder) -> None:

@@ -90,10 +90,16 @@ class RunFolder:
 def opened(folder: RunFolder) -> Iterator[None]:
     """Hold the folder for this process alone.
 
-    Raises: RunFolderError if another run is writing to it.
+    Raises: RunFolderError if another run is writing to it, or nobody can.
     """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as lock:
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        lock_file = (folder.path / ".lock").open("w")
+    except OSError as error:
+        raise RunFolderError(
+            f"{folder.path} cannot be written: {error.strerror}; choose another --output, or output.folder"
+        ) from error
+    with lock_file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
