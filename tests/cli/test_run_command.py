@@ -9,7 +9,12 @@ from typer.testing import CliRunner
 
 from foedus.cli.main import app
 
-PROGRAM = [sys.executable, "-c", "from foedus.cli.main import main; main()"]
+# A process that a shell starts in the background ignores Ctrl-C, and so do its children: take that back.
+PROGRAM = [
+    sys.executable,
+    "-c",
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from foedus.cli.main import main; main()",
+]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ LEAST_PROBABILITY = 1e-15
 def classify_linearly(
     sites: Sequence[Site], text: Sequence[str], label: str, labels: Sequence[str], split: Split
 ) -> Mapping[ParticipantId, Sums]:
-    """Train TF-IDF over words and pairs of words with logistic regression on the pooled training rows.
+    """Train TF-IDF over words, pairs of words and pieces of words with logistic regression on the pooled rows.
 
     Returns, for each site with rows in the split, the statistics that TextClassification scores.
     Raises: MissingExtra without scikit-learn.
@@ -26,7 +26,7 @@ def classify_linearly(
     try:
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
+        from sklearn.pipeline import make_pipeline, make_union
     except ImportError as error:
         raise MissingExtra(
             "the TF-IDF baseline needs scikit-learn; install it with: pip install 'foedus[compare]'"
@@ -46,7 +46,11 @@ def classify_linearly(
         texts += more_texts
         truth += more_truth
     classifier = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000)
+        make_union(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+        ),
+        LogisticRegression(C=10.0, max_iter=1000),
     )
     classifier.fit(texts, truth)
     numbers = {name: number for number, name in enumerate(labels)}
