@@ -154,3 +154,15 @@ def test_a_comparison_in_which_training_diverges_is_still_told(tmp_path: Path) -
     comparison = foedus.compare(config)
     assert arms(comparison)["federated"][0]["all"] == {}
     assert_sound(comparison.report.read_text())
+
+
+@pytest.mark.parametrize("rounds", [2, 4])
+def test_a_participant_that_cannot_train_has_no_model_of_its_own(rounds: int, tmp_path: Path) -> None:
+    config = small_run(tmp_path, "bert", "masked_lm", rounds={"count": rounds})
+    # Filled cells of which the tokenizer keeps nothing.
+    (tmp_path / "sites" / "south.csv").write_text("note\n" + "\u200b\n" * 10)
+    comparison = foedus.compare(config)
+    (alone,) = arms(comparison)["local only"]
+    assert set(alone["all_by_site"]) == {"north", "west"}
+    assert set(alone["sites"]) == {"north", "west"}
+    assert_sound(comparison.report.read_text())

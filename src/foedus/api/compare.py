@@ -14,7 +14,7 @@ from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.problems import refuse_problems
-from foedus.core.errors import ConfigError
+from foedus.core.errors import ConfigError, RoundError
 from foedus.federation.events import Observer, ignore
 from foedus.federation.loop import run_rounds, start_or_resume
 from foedus.federation.round import Federation
@@ -94,11 +94,19 @@ def _compare_seed(config: sections.RunConfig, folder: RunFolder, observe: Observ
         "federated": _arm_run(config.seed, headline, play("federated", assembly.federation())),
         "pooled": _arm_run(config.seed, headline, play("pooled", assembly.pooled())),
     }
-    alone: dict[str, Mapping[str, Any]] = {}
-    for site in [site.name for site in assembly.data.sites if site.rows("train")]:
+
+    def evaluated_alone(site: str) -> Mapping[str, Any] | None:
+        """Return how the site's own model does; None where its rows alone do not train one."""
         federation = assembly.alone(site)
         at_the_end = replace(federation.plan, evaluate_every=config.rounds.count, evaluate_initially=False)
-        alone[site] = play(f"alone-{site}", replace(federation, plan=at_the_end))[-1]["evaluation"]
+        try:
+            records = play(f"alone-{site}", replace(federation, plan=at_the_end))
+        except RoundError:
+            return None
+        return records[-1]["evaluation"] if any(record["stood"] for record in records) else None
+
+    tried = {site.name: evaluated_alone(site.name) for site in assembly.data.sites if site.rows("train")}
+    alone = {site: evaluation for site, evaluation in tried.items() if evaluation is not None}
     arms["local only"] = {
         "seed": config.seed,
         "all": None,

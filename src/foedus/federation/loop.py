@@ -83,7 +83,7 @@ def run_rounds(
             raise RoundError(
                 f"{PATIENCE} rounds in a row did not stand, the last one because {report.reason}"
                 + (f" ({reasons})" if reasons else "")
-                + f". {folder.path} holds the state; mend the cause and go on with foedus run --resume {folder.path}"
+                + f". {folder.path} holds the state; mend the cause and go on with --resume"
             )
     return state
 
