@@ -238,7 +238,7 @@ def test_three_rounds_in_a_row_that_do_not_stand_stop_the_run_and_say_how_to_go_
     assert "3 rounds in a row did not stand" in message
     assert "0 of 2 updates could be used, min_reports is 1" in message
     assert "a the disk is full" in message
-    assert f"foedus run --resume {folder.path}" in message
+    assert f"{folder.path} holds the state; mend the cause and go on with --resume" in message
     records = folder.records()
     assert [record["stood"] for record in records[1:]] == [True, True, False, False, False]
 
