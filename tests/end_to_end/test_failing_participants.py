@@ -141,11 +141,17 @@ def test_a_participant_whose_texts_hold_nothing_to_learn_is_left_out(tmp_path: P
     assert set(result.summary["final"]["sites"]) >= {"north", "west"}
 
 
-def test_a_run_that_nobody_can_train_leaves_the_model_as_it_was(tmp_path: Path) -> None:
-    config = fragile_run(tmp_path, SITES, rounds={"count": 3})
-    with pytest.raises(RoundError, match="3 rounds in a row did not stand"):
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_run_in_which_no_round_stands_fails_and_leaves_no_model(rounds: int, tmp_path: Path) -> None:
+    config = fragile_run(tmp_path, SITES, rounds={"count": rounds})
+    with pytest.raises(RoundError, match="did not stand" if rounds == 3 else "none of the rounds stood"):
         foedus.run(config)
-    assert not (tmp_path / "runs" / "small" / "model").exists()
+    run = tmp_path / "runs" / "small"
+    with pytest.raises(
+        RoundError, match=r"none of the rounds stood, .* \(0 of 3 updates could be used, min_reports is 1"
+    ):
+        foedus.resume(run)  # there is no round left that could mend it
+    assert not (run / "model").exists()
 
 
 def test_small_draws_are_no_failure(tmp_path: Path) -> None:

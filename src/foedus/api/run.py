@@ -16,7 +16,7 @@ from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.core.errors import RunFolderError
+from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
 from foedus.federation.loop import run_rounds, start_or_resume
 from foedus.federation.protocols import Algorithm
@@ -123,15 +123,29 @@ def _train(
         observe=observe,
         learning_rate=lambda progress: learning_rate_at(assembly.settings, progress),
     )
+    records = folder.records()
+    _require_trained(records, folder)
     assembly.workspace.load(state.params)
     save_model(assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter)
-    records = folder.records()
     summary = run_summary(assembly, records, folder, start_seconds)
     folder.write(folder.summary, json.dumps(summary, indent=2))
     write_model_card(folder.path)
     report = write_report(folder.path)
     observe(RunEnded(folder.path, folder.model, report, summary))
     return RunResult(folder.path, folder.model, report, summary, records)
+
+
+def _require_trained(records: Sequence[Record], folder: RunFolder) -> None:
+    """Check that the model is another than the one that training started from.
+
+    Raises: RoundError if no round stood.
+    """
+    played = [record for record in records if record["round"] > 0]
+    if not any(record["stood"] for record in played):
+        raise RoundError(
+            f"none of the rounds stood, so nothing was learnt ({played[-1]['reason']}). {folder.rounds} says what "
+            "happened; mend the cause and start anew with --overwrite"
+        )
 
 
 def run_started(assembly: Assembly, name: str, first_round: int) -> RunStarted:
