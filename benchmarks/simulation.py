@@ -15,7 +15,7 @@ from benchmarks.settings import SETTINGS
 from foedus.config.assemble import Assembly, assemble
 from foedus.federation.round import play_round
 
-REPEATS = 7
+REPEATS = 3
 
 
 def federated_round(assembly: Assembly) -> Callable[[], None]:

@@ -29,7 +29,7 @@ def first_step_seconds() -> float:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             FOEDUS, "run", EXAMPLES / "clinics.yaml", "--json",
-            "--set", f"output.folder={folder}", "--set", "rounds.count=1", "--set", "local.steps=1",
+            "--set", f"output.folder={folder}", "--set", "rounds.count=1",
         ]  # fmt: skip
         started = time.perf_counter()
         with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as process:
