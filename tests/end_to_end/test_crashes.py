@@ -27,9 +27,9 @@ PROGRAM = [sys.executable, "-c", "from foedus.cli.main import main; main()"]
 COHORT = {"cohort": {"kind": "fixed", "size": 2}}  # so that participants remember rounds of different times
 SGD = {"optimizer": {"kind": "sgd"}, "learning_rate": 0.1}
 JOBS: Mapping[str, tuple[Mapping[str, Any], int]] = {
-    "kept-optimizer": ({"local": {"keep_optimizer": True}}, 26),
-    "scaffold": ({"strategy": "scaffold", "local": SGD}, 9),
-    "fedadam": ({"strategy": "fedadam", "model": {"tuning": "lora"}}, 9),
+    "kept-optimizer": ({"local": {"keep_optimizer": True}}, 20),
+    "scaffold": ({"strategy": "scaffold", "local": SGD}, 7),
+    "fedadam": ({"strategy": "fedadam", "model": {"tuning": "lora"}}, 7),
 }
 
 
@@ -68,8 +68,11 @@ def lasting_figures(run: Path) -> dict[str, Any]:
     return {name: value for name, value in summary.items() if name not in {"name", "seconds"}}
 
 
-def files(run: Path) -> set[str]:
-    return {str(path.relative_to(run)) for path in run.rglob("*")}
+def files(run: Path) -> set[Path]:
+    """Return all there is; but of the checkpoints that are whole only the newest, as an older one does no harm."""
+    older = sorted((run / "checkpoints").glob("round-*"))[:-1]
+    found = [path for path in run.rglob("*") if not any(path.is_relative_to(place) for place in older)]
+    return {path.relative_to(run) for path in found}
 
 
 def require_crashes_everywhere(crashes: Sequence[Mapping[str, Any]]) -> None:
@@ -91,12 +94,11 @@ def test_the_command_goes_on_with_a_run_that_was_killed_from_outside(tmp_path: P
     # As many threads as here, because the order of additions depends on them; another hash seed, as nothing should.
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONHASHSEED": "7"}
     with subprocess.Popen([*PROGRAM, "run", "killed.yaml", "--quiet"], cwd=tmp_path, env=environment) as process:
-        wait_for_round(run, 1)
+        wait_for_round(run, random.randint(1, 8))  # noqa: S311 - any will do
         with pytest.raises(RunFolderError, match="in use by another run"):
             foedus.resume(run)
         with pytest.raises(RunFolderError, match="in use by another run"):
             foedus.run(config | {"name": "killed"}, overwrite=True)
-        time.sleep(random.random() / 2)  # noqa: S311 - any moment will do
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert len(records(run)) <= 20, "the run was over before it was killed; give it more rounds"
