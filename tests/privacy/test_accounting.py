@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from foedus.core.errors import ConfigError
-from foedus.privacy import accounting
+from foedus.privacy import accounting, composition
 from foedus.privacy.accounting import calibrate, epsilon, epsilon_by_round, epsilon_if_cohort_is_seen
 from foedus.privacy.clipping_rules import AdaptiveClip, FixedClip
 from foedus.privacy.events import Charge, Gaussian, PoissonGaussian
@@ -61,7 +61,7 @@ def test_a_stream_has_no_table_beyond_its_end() -> None:
 def test_a_table_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = epsilon_by_round(RECORDS, 4)
     with monkeypatch.context() as patched:
-        patched.delattr(accounting.composition, "epsilons")
+        patched.delattr(composition, "epsilons")
         assert epsilon_by_round(RECORDS, 4) == first
         for other in (replace(RECORDS, noise_multiplier=1.1), replace(RECORDS, delta=1e-6)):
             with pytest.raises(AttributeError):

@@ -8,7 +8,7 @@ from foedus.privacy.correlated import NoiseMemory, next_noise
 from foedus.privacy.factors import BandedSquareRoot, BufferedToeplitz
 
 ROUNDS = 40
-FACTORS = [
+FACTORS: list[BandedSquareRoot | BufferedToeplitz] = [
     BandedSquareRoot(1),
     BandedSquareRoot(2),
     BandedSquareRoot(7),

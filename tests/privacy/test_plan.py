@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -115,7 +116,7 @@ def test_the_default_delta_is_always_allowed_and_never_far_below(units: int) -> 
     ],
 )
 def test_what_protects_nobody_or_cannot_be_done_is_refused_with_what_to_do(
-    plan: Plan, change: dict[str, float], what: str
+    plan: Plan, change: dict[str, Any], what: str
 ) -> None:
     with pytest.raises(ConfigError, match=what):
         replace(plan, **change)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from foedus.core.errors import ConfigError
 from foedus.privacy.events import (
     KINDS,
+    Charge,
     CorrelatedGaussian,
     Event,
     Gaussian,
@@ -92,7 +93,7 @@ def test_what_is_stored_stays_readable() -> None:
 
 
 def test_equal_events_are_counted_together_in_any_order() -> None:
-    charges = [(Gaussian(1.0), 2), (PoissonGaussian(1.0, 0.1), 3), (Gaussian(1.0), 5), (Gaussian(2.0), 0)]
+    charges: list[Charge] = [(Gaussian(1.0), 2), (PoissonGaussian(1.0, 0.1), 3), (Gaussian(1.0), 5), (Gaussian(2.0), 0)]
     assert merged(charges) == merged(charges[::-1])
     assert dict(merged(charges)) == {Gaussian(1.0): 7, PoissonGaussian(1.0, 0.1): 3}
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 from foedus.core.errors import ConfigError
 from foedus.privacy import composition
 from foedus.privacy.events import Charge, CorrelatedGaussian, Event, Gaussian, merged, to_json, with_noise
-from foedus.privacy.plan import CohortPlan, Plan, RecordPlan, StreamPlan, charges
+from foedus.privacy.plan import Plan, StreamPlan, charges
 from foedus.privacy.stored_results import stored_or_computed
 
-AnyPlan = TypeVar("AnyPlan", RecordPlan, CohortPlan, StreamPlan)
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 # Rounds of which ε is computed; for those in between, the next one's stands, which is no less.
 MOST_EXACT_ROUNDS = 250
