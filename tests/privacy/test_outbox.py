@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
@@ -121,7 +121,9 @@ def test_every_part_of_a_reply_comes_back_as_it_was(outbox: Outbox) -> None:
         summed={"count": {"value": torch.tensor(3.0, dtype=torch.float64)}},
         metrics={"loss": 1 / 3},
         encoded={"small": encoded},
+        counts={"steps": 3},
     )
+    assert all(getattr(update, part.name) for part in fields(update)), "a new part of updates must be kept, too"
     shared = torch.arange(6.0)
     memory: Trees = {"optimizer": {"first": shared, "second": shared, "step": torch.tensor(7)}}
     outbox.put("a/../b", 4, "0" * 64, update, memory)
@@ -129,7 +131,7 @@ def test_every_part_of_a_reply_comes_back_as_it_was(outbox: Outbox) -> None:
     assert found is not None
     back, remembered = found
     assert payload_bytes(back) == payload_bytes(update)
-    assert (back.weight, back.metrics, list(back.encoded)) == (update.weight, update.metrics, ["small"])
+    assert (back.weight, back.metrics, back.counts) == (update.weight, update.metrics, update.counts)
     assert isinstance(back.encoded["small"], DecodedTree)
     for kept, given in ((back.decoded().averaged, update.decoded().averaged), (back.summed, update.summed)):
         require_equal(kept, given)

@@ -80,6 +80,7 @@ class Outbox:
             "tensors": index,
             "weight": update.weight,
             "metrics": dict(update.metrics),
+            "counts": dict(update.counts),
             "bytes": {name: tree.byte_size() for name, tree in update.encoded.items()},
         }
         content = save(tensors, {"reply": json.dumps(facts)})
@@ -108,7 +109,9 @@ class Outbox:
                 facts: Mapping[str, Any] = json.loads(file.metadata()["reply"])
                 found = _nested(facts, {key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a dict
             encoded = {name: DecodedTree(tree, facts["bytes"][name]) for name, tree in found[_ENCODED].items()}
-            update = LocalUpdate(found[_PLAIN], facts["weight"], found[_SUMMED], facts["metrics"], encoded)
+            update = LocalUpdate(
+                found[_PLAIN], facts["weight"], found[_SUMMED], facts["metrics"], encoded, facts["counts"]
+            )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise ParticipantError(
                 "the reply that it finished before the crash is damaged, and training anew would release a second one"
