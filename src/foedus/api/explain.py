@@ -91,7 +91,12 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         sent=assembly.counts.sent,
         traffic=_traffic(assembly, federation),
         device=str(assembly.workspace.device),
-        notes=[*explanation.notes, *_pace(config.local), *assembly.loaded.notes, *([assembly.data.note] if assembly.data.note else [])],
+        notes=[
+            *explanation.notes,
+            *_pace(config.local),
+            *assembly.loaded.notes,
+            *([assembly.data.note] if assembly.data.note else []),
+        ],
     )
 
 
