@@ -18,6 +18,9 @@ from foedus.federation.run_folder import RunFolder
 # After so many rounds in a row that did not stand, going on would only cost time.
 PATIENCE = 3
 
+# All else in a round's record tells who took part in it, how many, or what of a participant's work cannot be used.
+TOLD_OF_HIDDEN_COHORTS = ("round", "stood", "reason", "learning_rate", "evaluation")
+
 
 def start_or_resume(federation: Federation, initial: ServerState, folder: RunFolder, config_digest: str) -> ServerState:
     """Return the state to go on from: the newest checkpoint's, or the initial one.
@@ -54,7 +57,8 @@ def run_rounds(
     """Play the rounds that are left and return the last state.
 
     learning_rate: from progress in [0, 1] to the local learning rate, for the record.
-    Raises: RoundError when several rounds in a row do not stand; their checkpoint stays.
+    Raises: RoundError when several rounds in a row do not stand, or bring nothing but noise; their
+        checkpoint stays.
     """
     if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
         record = initial_record(evaluate(federation, state, observe), federation)
@@ -74,18 +78,27 @@ def run_rounds(
             keep_checkpoints,
         )
         observe(RoundEnded(record))
-        if report.stood:
+        if report.stood and not came_to_nothing(report):
             failed = 0
         elif len(report.cohort) >= federation.plan.min_reports:  # a small draw says nothing about the participants
             failed += 1
         if failed == PATIENCE:
+            last = report.reason or "nobody sent an update that can be used"
             reasons = "; ".join(f"{name} {why}" for name, why in list(report.collected.left_out.items())[:3])
             raise RoundError(
-                f"{PATIENCE} rounds in a row did not stand, the last one because {report.reason}"
+                f"{PATIENCE} rounds in a row did not stand, the last one because {last}"
                 + (f" ({reasons})" if reasons else "")
                 + f". {folder.path} holds the state; mend the cause and go on with --resume"
             )
     return state
+
+
+def came_to_nothing(report: RoundReport) -> bool:
+    """Return whether participants were asked and none of their updates could be used.
+
+    Such a round stands where an empty cohort releases noise; several in a row would be training on noise alone.
+    """
+    return bool(report.cohort) and report.collected.total.reports == 0
 
 
 def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any]:
@@ -96,7 +109,7 @@ def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> M
 def round_record(report: RoundReport, federation: Federation, learning_rate: float | None) -> Mapping[str, Any]:
     """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them.
 
-    What a single site reported is its own figure, whatever it is called.
+    What a single site reported is its own figure, whatever it is called. Of a hidden cohort nothing is told.
     """
     collected = report.collected
     total = collected.total
@@ -116,6 +129,8 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
+    if federation.plan.hide_cohort:
+        return {name: record[name] for name in TOLD_OF_HIDDEN_COHORTS} | {"cohort_hidden": True}
     if federation.plan.per_site:
         record["sites"] = {
             name: {"train": dict(metrics), **{count: collected.counts[name].get(count) for count in COUNTS}}
