@@ -217,7 +217,7 @@ def test_equal_reproducible_entropy_gives_equal_bits_and_a_resumed_run_too(
 
     whole, _ = played(None, {}, 6)
     half, run = played(None, {}, 3)
-    reordered = ServerState(3, dict(reversed(half.params.items())), copied(half.memory))
+    reordered = ServerState(3, dict(reversed(list(half.params.items()))), copied(half.memory))
     resumed, _ = played(reordered, run.engine._memories, 3)  # type: ignore[attr-defined] # likewise
     assert same_tree(resumed.params, whole.params)
     assert same_trees(resumed.memory, whole.memory)
@@ -232,7 +232,7 @@ def test_participants_take_turns_and_refuse_any_other_order(name: str) -> None:
     for _ in range(6):
         state, report = play_round(run, state)
         assert not report.collected.left_out
-        taken.append(report.cohort)
+        taken.append(tuple(report.cohort))
     assert sorted(taken[:3]) == [("a",), ("b",), ("c",)]
     assert taken[3:] == taken[:3]
 

@@ -62,7 +62,7 @@ def test_a_resumed_run_goes_on_with_the_same_noise(factor: BandedSquareRoot | Bu
     expected = [whole.of_round(t, zeros()) for t in range(9)]
     resumed = CorrelatedNoise(plan(factor), seeded())
     for index in (6, 7, 3, 8):  # and so does one that plays a round again
-        actual = resumed.of_round(index, dict(reversed(zeros().items())))
+        actual = resumed.of_round(index, dict(reversed(list(zeros().items()))))
         assert all(torch.equal(actual[name], expected[index][name]) for name in zeros())
 
 

@@ -22,11 +22,16 @@ LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safeten
 
 
 def run_summary(
-    assembly: Assembly, records: Sequence[Record], folder: RunFolder, start_seconds: float
+    assembly: Assembly,
+    records: Sequence[Record],
+    folder: RunFolder,
+    start_seconds: float,
+    stopped: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the summary of a finished run.
 
     start_seconds: from the call to the first round, in the process that finished the run.
+    stopped: why it ended before its last round, if it did.
     """
     config = assembly.config
     played = [record for record in records if record["round"] > 0]
@@ -37,6 +42,7 @@ def run_summary(
         "name": config.name,
         "foedus": version("foedus"),
         "finished": len(played) == config.rounds.count,
+        "stopped": stopped,
         "rounds": len(played),
         "task": config.task.kind,
         "headline": assembly.task.headline,
@@ -85,8 +91,8 @@ def tokens_trained(played: Sequence[Record], train_seconds: float) -> Mapping[st
 
     None where a round's record does not tell: its strategy counts nothing, or it would be one site's own figure.
     """
-    counts = [record.get("tokens") for record in played]
-    if any(count is None for count in counts):
+    counts = [record["tokens"] for record in played if record.get("tokens") is not None]
+    if len(counts) < len(played):
         return {"trained": None, "per_second": None}
     trained = sum(counts)
     return {"trained": trained, "per_second": round(trained / train_seconds, 1) if train_seconds > 0 else None}
