@@ -43,6 +43,10 @@ class Correction:
     decoupled: bool = False
 
 
+# From the parameters as they are to new values of some of them, in a tree of these alone. It changes nothing itself.
+Intervention = Callable[[ParamTree], ParamTree]
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What local training gives to the participant's half of a strategy.
@@ -54,6 +58,7 @@ class LocalResult:
     metrics: weighted means over the round, such as {"loss": …}.
     optimizer: the optimizer's state, or None if the run does not keep it.
     counts: what was done in the round, of COUNTS: numbers that add up over participants.
+    speed: optimizer steps a second, if the number of steps depends on it; to be handed back in the next round.
     """
 
     params: ParamTree
@@ -62,6 +67,7 @@ class LocalResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: ParamTree | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    speed: float | None = None
 
 
 class LocalTask(Protocol):
@@ -73,8 +79,16 @@ class LocalTask(Protocol):
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        *,
+        speed: float | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
     ) -> LocalResult:
-        """Train from `start` for one round's steps; `optimizer` is the state kept from before."""
+        """Train from `start` for one round's steps.
+
+        optimizer: the state kept from before. speed: that of the result before.
+        interventions: after so many steps, 0 being before the first, the function is applied to the live
+            parameters; after more than there are, at the end.
+        """
         ...
 
     def gradient(self, params: ParamTree) -> ParamTree:
