@@ -112,7 +112,7 @@ def test_a_cohort_over_the_cap_is_cut_to_a_random_subset_of_it() -> None:
     expected |= dict.fromkeys(combinations(FIVE, 2), over / 10)
     assert counts.keys() <= expected.keys()
     assert chi_squared(counts, expected) < 37.70  # 15 degrees of freedom
-    first = dict.fromkeys([("e", "d")], over / 10 * 1.6)
+    first: dict[tuple[str, ...], float] = dict.fromkeys([("e", "d")], over / 10 * 1.6)
     assert chi_squared(counts, {**expected, **first}) > 37.70
 
 
