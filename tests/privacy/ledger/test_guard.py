@@ -128,6 +128,8 @@ def test_a_stream_is_paid_for_in_its_first_round_and_again_for_a_redone_one(tmp_
     play(again, 4)
     assert uses(federation) == 2
     assert again.record(4)["redone"] == 1
+    play(LedgerGuard("run", 10, {}, federation, Outbox(tmp_path / "outbox")), 4)  # the same updates, the same noise
+    assert uses(federation) == 2
 
 
 def test_who_was_never_asked_gets_its_charge_back(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class LedgerGuard:
         what everyone gains by it.
     federation: pays in every round, for all of its participants.
     outbox: where participants keep their finished replies. Who has one for a round that is redone sends it
-        again and is not charged again.
+        again and, at record level, is not charged again; nor is a stream with correlated noise.
     """
 
     run: str
@@ -170,7 +170,7 @@ class LedgerGuard:
             self._latest[name] = payer.ledger.standing(self.run, self._charge(payer), self.tables)
 
     def _charge(self, payer: Payer) -> Charge:
-        return Charge(payer.budget_id, payer.plan, self.rounds)
+        return Charge(payer.budget_id, payer.plan, self.rounds, repeats=self.outbox is not None)
 
     def _alone(self, standing: Standing) -> float:
         """Return what this run costs by itself, at its own δ."""
