@@ -53,6 +53,7 @@ class RoundRecord:
     """One line of rounds.jsonl. Round 0 is the evaluation before training.
 
     cohort_hidden: whether it is kept secret who took part, and with it their number, bytes and time.
+    privacy: what the rounds so far cost, where somebody keeps count.
     """
 
     round: int
@@ -71,6 +72,7 @@ class RoundRecord:
     bytes: Mapping[str, Number] = field(default_factory=dict)
     seconds: Mapping[str, Number] = field(default_factory=dict)
     sites: Mapping[str, SiteRound] = field(default_factory=dict)
+    privacy: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ class Parameters:
 class Summary:
     """What summary.json holds.
 
-    finished: False while a run has rounds to go. model: the checkpoint as the user gave it, or the architecture.
+    finished: False while a run has rounds to go. stopped: why it ended with rounds to go, if it did.
+    model: the checkpoint as the user gave it, or the architecture.
     base_model: where its weights can be loaded from again, if anywhere. participants: how many there are.
     data_note, notes: what a reader should know of the data, and of the model.
     samples: texts that a language model wrote.
@@ -131,6 +134,7 @@ class Summary:
     data_note: str | None = None
     notes: Sequence[str] = ()
     samples: Sequence[str] = ()
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
