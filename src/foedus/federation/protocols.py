@@ -113,7 +113,7 @@ class PairCounter(Protocol):
 class ServerState:
     """All that the coordinator carries from round to round.
 
-    round: how many are over. counted: whose updates the last round that stood holds.
+    round: how many are over. counted: whose updates the last round that stood holds, if the strategy asks for it.
     """
 
     round: int
@@ -127,14 +127,15 @@ class Aggregate:
     """What a round's reports add up to.
 
     averaged: weighted means; summed: plain sums; weight: the sum of weights; metrics: weighted means.
-    reports: how many participants are in it. population: how many there are in all.
+    reports: how many participants are in it; the expected number where the true one is private.
+    population: how many there are in all.
     """
 
     averaged: Trees
     summed: Trees
     weight: float
     metrics: Mapping[str, float]
-    reports: int
+    reports: float
     population: int
 
 
@@ -162,6 +163,8 @@ class Part:
     scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
     shaped: from the parameters to a tree of its names and shapes, if it has others than these two.
     encode: how it travels, if not as it is; an update then holds it among its encoded trees.
+    unfit_for_noise: why it may not be scaled down with the rest of an update and get noise, with what to do
+        instead; None if it may.
     """
 
     name: str
@@ -169,6 +172,7 @@ class Part:
     scalar: bool = False
     shaped: Callable[[ParamTree], ParamTree] | None = None
     encode: Callable[[ParamTree], EncodedTree] | None = None
+    unfit_for_noise: str | None = None
 
     def template(self, params: ParamTree) -> ParamTree:
         """Return a tree of the names and shapes that it must have; values are of no meaning."""
@@ -206,6 +210,7 @@ class Algorithm:
     changed: the parameters that the last round that stood changed, if those who were counted in it are sent these
         alone; all others are sent all of them.
     fragments: after how many rounds the same parameters are in turn again.
+    exact_sums: add updates up in float64, because a privacy guarantee holds for exact sums.
     """
 
     local: LocalRule
@@ -217,6 +222,7 @@ class Algorithm:
     in_turn: Callable[[ServerState], ParamTree] = whole
     changed: Callable[[ServerState], ParamTree] | None = None
     fragments: int = 1
+    exact_sums: bool = False
 
     def message(self, state: ServerState, clock: Clock) -> Broadcast:
         """Return what a participant is sent that knows nothing of the rounds before."""

@@ -17,6 +17,12 @@ from foedus.strategies.local_training import pseudo_gradient, train
 InnerState = Literal["keep", "reset", "average"]
 Upload = Literal["params", "delta"]
 
+UNFIT_PARAMS = "parameters are not small as differences are, and clipping would shrink the model; use upload='delta'"
+UNFIT_STATE = (
+    "an optimizer's second moments and step counts must not become negative, as noise would make them; "
+    "use inner_state: keep or reset"
+)
+
 
 def diloco(
     momentum: float = 0.9,
@@ -73,8 +79,9 @@ def diloco(
         memory = {"optimizer": aggregate.averaged["optimizer"]} if averages else {}
         return moved, {**memory, **({"momentum": velocity} if velocity is not None else {})}
 
-    inner = (Part("optimizer", shaped=optimizer_like),) if averages else ()
-    return Algorithm(local, step, init, send, parts=(Part(upload), *inner))
+    inner = (Part("optimizer", shaped=optimizer_like, unfit_for_noise=UNFIT_STATE),) if averages else ()
+    sent = Part(upload, unfit_for_noise=UNFIT_PARAMS if upload == "params" else None)
+    return Algorithm(local, step, init, send, parts=(sent, *inner))
 
 
 def outer_step(
