@@ -7,6 +7,7 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
+├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
 └── RunFolderError   a run folder is missing, in use, damaged, or of another run
 
 A message says what was being done, what was seen, what is allowed and what to do next.
@@ -40,6 +41,10 @@ class ParticipantError(FoedusError):
 
 class RoundError(FoedusError):
     """Too few participants reported, round after round."""
+
+
+class SignatureError(FoedusError):
+    """A key, a signature, or a proof of what a log holds cannot be trusted."""
 
 
 class RunFolderError(FoedusError):
