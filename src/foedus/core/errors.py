@@ -8,6 +8,8 @@ FoedusError
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
 ├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
+├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
+├── LedgerError      the record of spent privacy cannot be read or written, so nothing may be spent
 └── RunFolderError   a run folder is missing, in use, damaged, or of another run
 
 A message says what was being done, what was seen, what is allowed and what to do next.
@@ -45,6 +47,14 @@ class RoundError(FoedusError):
 
 class SignatureError(FoedusError):
     """A key, a signature, or a proof of what a log holds cannot be trusted."""
+
+
+class BudgetError(FoedusError):
+    """Privacy would be overspent, or spent where its ledger could not see it; nothing was sent or computed."""
+
+
+class LedgerError(FoedusError):
+    """A privacy ledger cannot be read or written; without it nothing may be spent."""
 
 
 class RunFolderError(FoedusError):
