@@ -71,10 +71,22 @@ class Assembly:
         rows = [example for examples in training for example in examples]
         return self._baseline({POOLED: rows}, makes_steps_of=len(training))
 
-    def _baseline(self, training: Mapping[ParticipantId, Sequence[Example]], makes_steps_of: int = 1) -> Federation:
+    def synchronous(self) -> Federation:
+        """Return what exchanging gradients after every single step comes to: pooled rows, batches of all sites' size.
+
+        It makes as many steps as one site does, so that it sees as many rows as the sites together.
+        """
+        training = [splits["train"] for splits in self.examples.values() if splits.get("train")]
+        rows = [example for examples in training for example in examples]
+        return self._baseline({POOLED: rows}, batches_of=len(training))
+
+    def _baseline(
+        self, training: Mapping[ParticipantId, Sequence[Example]], makes_steps_of: int = 1, batches_of: int = 1
+    ) -> Federation:
         """Return training of the given rows alone; sites keep what they are measured on.
 
         makes_steps_of: how many participants' steps it makes, where these are given by number.
+        batches_of: how many participants' batches go into one of its own.
         """
         held_out: dict[ParticipantId, dict[str, Sequence[Example]]] = {
             site: {split: rows for split, rows in splits.items() if split != "train"}
@@ -83,7 +95,8 @@ class Assembly:
         for name, rows in training.items():
             held_out.setdefault(name, {})["train"] = rows
         steps = self.settings.steps and self.settings.steps * makes_steps_of
-        settings = replace(self.settings, keep_optimizer=True, steps=steps)
+        batch_size = self.settings.batch_size * batches_of
+        settings = replace(self.settings, keep_optimizer=True, steps=steps, batch_size=batch_size)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
         return replace(federation, plan=replace(federation.plan, min_reports=1))
 

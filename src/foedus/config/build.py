@@ -126,13 +126,20 @@ def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
 
 def build_plan(config: sections.RunConfig) -> RoundPlan:
     """Return how rounds are played."""
+    evaluates = not hides_evaluation(config.privacy)
     return RoundPlan(
         rounds=config.rounds.count,
         min_reports=config.rounds.min_reports,
-        evaluate_every=config.evaluation.every,
+        evaluate_every=config.evaluation.every if evaluates else None,
+        evaluate_initially=evaluates,
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
     )
+
+
+def hides_evaluation(privacy: sections.Privacy) -> bool:
+    """Return whether figures on held-out rows stay at the participants."""
+    return not isinstance(privacy, sections.NoPrivacy) and privacy.evaluation == "off"
 
 
 def build_local_settings(config: sections.RunConfig) -> LocalSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from foedus.core.trees import ParamTree
 from foedus.federation.messages import Clock, Sums
 from foedus.federation.protocols import Correction, LocalResult
 from foedus.training.batches import logical_batches, ordered_batches, steps_per_round
+from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings, learning_rate_at
 from foedus.training.task import Batch, Example, Task
 from foedus.training.workspace import Workspace
@@ -25,6 +26,7 @@ class SiteTask:
     """A participant's encoded splits, and how it trains; the model is shared with the others.
 
     key: this participant's own; shuffling, dropout and masking in a round derive from it.
+    private: how its steps hide each record, if they do; then no figure of its rows goes with the update.
     """
 
     task: Task
@@ -32,6 +34,7 @@ class SiteTask:
     settings: LocalSettings
     splits: Mapping[str, Sequence[Example]]
     key: SeedKey
+    private: PrivateSteps | None = None
 
     @cached_property
     def _lengths(self) -> Mapping[str, Sequence[int]]:
@@ -41,6 +44,8 @@ class SiteTask:
     def steps(self) -> int:
         """Optimizer steps of a round."""
         s = self.settings
+        if self.private is not None:
+            return self.private.plan.steps_per_round
         return steps_per_round(len(self._training_rows()), s.batch_size, s.accumulation, s.epochs, s.steps)
 
     def train(
@@ -58,19 +63,11 @@ class SiteTask:
         rows, settings, workspace = self._training_rows(), self.settings, self.workspace
         key = self.key.child("round", clock.round)
         workspace.begin(start, optimizer)
-        batches = logical_batches(
-            self._lengths["train"],
-            settings.batch_size,
-            settings.accumulation,
-            self.steps,
-            key.child("batches"),
-            group_by_length=settings.group_by_length,
-        )
+        steps = self._steps(rows, key) if self.private is None else self._private_steps(self.private, rows, clock, key)
         step_sizes: list[float] = []
         loss_total, units = torch.zeros((), device=workspace.device), 0.0
         with torch_seeded(key.child("dropout"), workspace.device):
-            for index, indices in enumerate(batches):
-                total, step_units = self._backward(rows, indices, key.child("collate", index))
+            for index, (total, step_units) in enumerate(steps):
                 if step_units == 0:
                     continue
                 rate = learning_rate_at(settings, clock.progress(index / self.steps))
@@ -82,11 +79,17 @@ class SiteTask:
         loss = float(loss_total) / units
         if not math.isfinite(loss):
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
+        metrics = {"loss": loss} if self.private is None else {}
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
-        return LocalResult(workspace.live_params(), self._weight(), step_sizes, {"loss": loss}, kept)
+        return LocalResult(workspace.live_params(), self._weight(), step_sizes, metrics, kept)
 
     def gradient(self, params: ParamTree) -> ParamTree:
-        """Return the gradient of the mean loss over all training rows, without dropout."""
+        """Return the gradient of the mean loss over all training rows, without dropout.
+
+        Raises: ParticipantError if records are hidden: no noise would cover it.
+        """
+        if self.private is not None:
+            raise ParticipantError("a gradient over all its rows would leave it without noise, so it does not give one")
         rows = self._training_rows()
         self.workspace.load(params)
         self.workspace.mode(training=False)
@@ -129,6 +132,40 @@ class SiteTask:
         if not rows:
             raise ParticipantError("it has no training rows")
         return rows
+
+    def _steps(self, rows: Sequence[Example], key: SeedKey) -> Iterator[tuple[torch.Tensor, float]]:
+        """For each step leave its gradient in the model and yield the summed loss and its units."""
+        settings = self.settings
+        batches = logical_batches(
+            self._lengths["train"],
+            settings.batch_size,
+            settings.accumulation,
+            self.steps,
+            key.child("batches"),
+            group_by_length=settings.group_by_length,
+        )
+        for index, indices in enumerate(batches):
+            yield self._backward(rows, indices, key.child("collate", index))
+
+    def _private_steps(
+        self, private: PrivateSteps, rows: Sequence[Example], clock: Clock, key: SeedKey
+    ) -> Iterator[tuple[torch.Tensor, float]]:
+        """For each step leave its noisy gradient in the model and yield no loss: none is to be told, not even to us."""
+        entropy = private.entropy(clock.round)
+        nothing = torch.zeros((), device=self.workspace.device)
+        for index in range(self.steps):
+            collation = key.child("collate", index)
+
+            def losses_of(indices: Sequence[int], collation: SeedKey = collation) -> torch.Tensor:
+                chosen = [rows[i] for i in indices]
+                batch = self._on_device(self.task.collate(chosen, collation.child(indices[0])))
+                with self._precision():
+                    return self.task.record_losses(self.workspace.model, batch)
+
+            batch = private.draw(entropy)
+            gradient = private.gradient(batch, self.settings.batch_size, losses_of, entropy)
+            self.workspace.set_gradients(gradient)
+            yield nothing, 1.0
 
     def _backward(
         self, rows: Sequence[Example], batches: Sequence[Sequence[int]], key: SeedKey
