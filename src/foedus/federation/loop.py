@@ -8,9 +8,9 @@ from typing import Any
 
 from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
-from foedus.federation.collect import CollectedEvaluation
+from foedus.federation.collect import Collected, CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
-from foedus.federation.messages import Clock, Sums
+from foedus.federation.messages import COUNTS, Clock, Sums
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation, RoundReport, evaluate, play_round
 from foedus.federation.run_folder import RunFolder
@@ -110,14 +110,23 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "left_out": dict(collected.left_out),
         "weight": total.weight if shown else None,
         "train": {name: value / total.weight for name, value in total.metrics.items()} if shown else {},
+        **{name: counted(report.collected, name) if shown else None for name in COUNTS},
         "learning_rate": learning_rate,
         "evaluation": evaluation_record(report.evaluation, federation) if report.evaluation else None,
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
     if federation.plan.per_site:
-        record["sites"] = {name: {"train": dict(metrics)} for name, metrics in collected.metrics.items()}
+        record["sites"] = {
+            name: {"train": dict(metrics), **{count: collected.counts[name].get(count) for count in COUNTS}}
+            for name, metrics in collected.metrics.items()
+        }
     return record
+
+
+def counted(collected: Collected, name: str) -> int | None:
+    """Return a count's sum over all updates; None if the strategy's updates do not hold it."""
+    return collected.total.counts.get(name, 0) if all(name in c for c in collected.counts.values()) else None
 
 
 def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
+    COUNTS,
     Broadcast,
     Clock,
     EncodedTree,
@@ -51,6 +52,7 @@ class LocalResult:
     step_sizes: the learning rate of each optimizer step, in order.
     metrics: weighted means over the round, such as {"loss": …}.
     optimizer: the optimizer's state, or None if the run does not keep it.
+    counts: what was done in the round, of COUNTS: numbers that add up over participants.
     """
 
     params: ParamTree
@@ -58,6 +60,7 @@ class LocalResult:
     step_sizes: Sequence[float]
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: ParamTree | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class LocalTask(Protocol):
@@ -200,7 +203,8 @@ class Algorithm:
         """Return an update as large as every participant's, of no meaningful values."""
         plain = {part.name: part.template(params) for part in self.parts if part.averaged and part.encode is None}
         encoded = {part.name: part.encode(part.template(params)) for part in self.parts if part.encode is not None}
-        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded)
+        counts = dict.fromkeys(COUNTS, 0)
+        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded, counts)
 
 
 class Engine(Protocol):

@@ -65,23 +65,25 @@ class SiteTask:
         workspace.begin(start, optimizer)
         steps = self._steps(rows, key) if self.private is None else self._private_steps(self.private, rows, clock, key)
         step_sizes: list[float] = []
-        loss_total, units = torch.zeros((), device=workspace.device), 0.0
+        loss_total, units, tokens = torch.zeros((), device=workspace.device), 0.0, 0
         with torch_seeded(key.child("dropout"), workspace.device):
-            for index, (total, step_units) in enumerate(steps):
+            for index, (total, step_units, step_tokens) in enumerate(steps):
                 if step_units == 0:
                     continue
                 rate = learning_rate_at(settings, clock.progress(index / self.steps))
                 workspace.step(rate, settings.gradient_clip, correction, start)
                 step_sizes.append(rate)
-                loss_total, units = loss_total + total, units + step_units
+                loss_total, units, tokens = loss_total + total, units + step_units, tokens + step_tokens
         if units == 0:
             raise ParticipantError("its training rows hold nothing to learn from (no predicted token)")
         loss = float(loss_total) / units
         if not math.isfinite(loss):
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
-        metrics = {"loss": loss} if self.private is None else {}
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
-        return LocalResult(workspace.live_params(), self._weight(), step_sizes, metrics, kept)
+        metrics, counts = {"loss": loss}, {"steps": len(step_sizes), "tokens": tokens}
+        if self.private is not None:  # no noise covers how well it fits its rows, or how long these are
+            metrics, counts = {}, {"steps": len(step_sizes)}
+        return LocalResult(workspace.live_params(), self._weight(), step_sizes, metrics, kept, counts)
 
     def gradient(self, params: ParamTree) -> ParamTree:
         """Return the gradient of the mean loss over all training rows, without dropout.
@@ -127,14 +129,18 @@ class SiteTask:
             case "uniform":
                 return 1.0
 
+    def _tokens(self, batches: Sequence[Sequence[int]]) -> int:
+        """Return the training rows' tokens in the batches, padding left out."""
+        return sum(self._lengths["train"][i] for indices in batches for i in indices)
+
     def _training_rows(self) -> Sequence[Example]:
         rows = self.splits.get("train", ())
         if not rows:
             raise ParticipantError("it has no training rows")
         return rows
 
-    def _steps(self, rows: Sequence[Example], key: SeedKey) -> Iterator[tuple[torch.Tensor, float]]:
-        """For each step leave its gradient in the model and yield the summed loss and its units."""
+    def _steps(self, rows: Sequence[Example], key: SeedKey) -> Iterator[tuple[torch.Tensor, float, int]]:
+        """For each step leave its gradient in the model and yield the summed loss, its units, and tokens."""
         settings = self.settings
         batches = logical_batches(
             self._lengths["train"],
@@ -145,12 +151,12 @@ class SiteTask:
             group_by_length=settings.group_by_length,
         )
         for index, indices in enumerate(batches):
-            yield self._backward(rows, indices, key.child("collate", index))
+            yield (*self._backward(rows, indices, key.child("collate", index)), self._tokens(indices))
 
     def _private_steps(
         self, private: PrivateSteps, rows: Sequence[Example], clock: Clock, key: SeedKey
-    ) -> Iterator[tuple[torch.Tensor, float]]:
-        """For each step leave its noisy gradient in the model and yield no loss: none is to be told, not even to us."""
+    ) -> Iterator[tuple[torch.Tensor, float, int]]:
+        """For each step leave its noisy gradient in the model; no figure of its batch is yielded beside it."""
         entropy = private.entropy(clock.round)
         nothing = torch.zeros((), device=self.workspace.device)
         for index in range(self.steps):
@@ -165,7 +171,7 @@ class SiteTask:
             batch = private.draw(entropy)
             gradient = private.gradient(batch, self.settings.batch_size, losses_of, entropy)
             self.workspace.set_gradients(gradient)
-            yield nothing, 1.0
+            yield nothing, 1.0, 0
 
     def _backward(
         self, rows: Sequence[Example], batches: Sequence[Sequence[int]], key: SeedKey
