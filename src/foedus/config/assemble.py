@@ -10,6 +10,7 @@ import torch
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
+from foedus.config.privacy import Plans, build_plans, is_reproducible
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
@@ -25,7 +26,9 @@ from foedus.federation.sampling import Only, Sampler
 from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.privacy.gradients.clipped_sums import ClippedSums
 from foedus.strategies.fedavg import fedavg
+from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings
 from foedus.training.site_task import SiteTask
 from foedus.training.task import Example, Task
@@ -40,6 +43,7 @@ class Assembly:
 
     examples: by participant and split, encoded once.
     initial: the parameters that every arm starts from.
+    plans: how records, or participants, are hidden; None without differential privacy.
     """
 
     config: sections.RunConfig
@@ -52,6 +56,8 @@ class Assembly:
     examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]]
     initial: ParamTree
     key: SeedKey
+    plans: Plans | None = None
+    clipped: ClippedSums | None = None
 
     def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
         """Return the run itself; `algorithm` takes the place of the configured strategy."""
@@ -127,7 +133,15 @@ class Assembly:
         self, name: ParticipantId, splits: Mapping[str, Sequence[Example]], settings: LocalSettings | None = None
     ) -> SiteTask:
         key = self.key.child("participant", name)
-        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key)
+        private = self._private_steps(name, key) if settings is None else None
+        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, private)
+
+    def _private_steps(self, name: ParticipantId, key: SeedKey) -> PrivateSteps | None:
+        """Return how a participant hides its records; None where it need not, or has none."""
+        if self.clipped is None or not isinstance(self.plans, Mapping) or name not in self.plans:
+            return None
+        reproducible = is_reproducible(self.config.privacy)
+        return PrivateSteps(self.plans[name], self.clipped, key.child("privacy") if reproducible else None)
 
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
@@ -155,6 +169,10 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
         site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
     }
+    counts = {name: len(splits.get("train", ())) for name, splits in examples.items()}
+    clipped = None
+    if isinstance(config.privacy, sections.RecordPrivacy):
+        clipped = ClippedSums(model, workspace.parameters, config.privacy.clip_norm)
     return Assembly(
         config=config,
         data=data,
@@ -166,6 +184,8 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         examples=examples,
         initial=trees.clone(workspace.parameters),
         key=key,
+        plans=build_plans(config, counts),
+        clipped=clipped,
     )
 
 

@@ -8,13 +8,12 @@ from math import ceil
 from typing import Any, assert_never
 
 from foedus.config import sections
+from foedus.config.privacy import Plans
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting
 from foedus.privacy.clipping_rules import FixedClip
 from foedus.privacy.events import Gaussian
 from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
-
-Plans = Mapping[ParticipantId, RecordPlan] | CohortPlan | StreamPlan
 
 TRIED = (
     "Settings that were chosen by trying them on the same rows cost privacy too. Of these attempts, only runs that the "
@@ -42,8 +41,8 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
             against = "everyone but the participant that holds it, the coordinator included"
     private = privacy.noise == "secret"
     promise = (
-        f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against {against}, as far as adding or "
-        f"removing one {unit} goes"
+        f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against {against}, as far "
+        f"as adding or removing one {unit} goes"
     )
     reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
     return {
@@ -99,8 +98,8 @@ def _of_records(
     ]
     if some.unit == "block":
         limits.append(
-            "Blocks are hidden, not documents: a text that spans several blocks is not, and one text more or less moves "
-            "where the blocks behind it begin."
+            "Blocks are hidden, not documents: a text that spans several blocks is not, and one text more or less "
+            "moves where the blocks behind it begin."
         )
     return facts, limits
 

@@ -10,8 +10,33 @@ from foedus.config import sections
 from foedus.core.errors import ConfigError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting, plan
+from foedus.privacy.buffer_fit import fitted_buffers
 from foedus.privacy.clipping_rules import AdaptiveClip, Clip, FixedClip
+from foedus.privacy.factors import BandedSquareRoot, BufferedToeplitz
 from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
+
+Plans = Mapping[ParticipantId, RecordPlan] | CohortPlan | StreamPlan
+
+
+def build_plans(config: sections.RunConfig, records: Mapping[ParticipantId, int]) -> Plans | None:
+    """Return how records, or participants, are hidden; None without differential privacy.
+
+    records: how many training examples each participant has.
+    """
+    match config.privacy:
+        case sections.NoPrivacy():
+            return None
+        case sections.RecordPrivacy() as privacy:
+            return record_plans(config, privacy, records)
+        case sections.ParticipantPrivacy() as privacy:
+            return participant_plan(config, privacy, sum(count > 0 for count in records.values()))
+        case _:
+            assert_never(config.privacy)
+
+
+def is_reproducible(privacy: sections.Privacy) -> bool:
+    """Return whether all noise follows from the run's seed, so that nothing is private."""
+    return not isinstance(privacy, sections.NoPrivacy) and privacy.noise == "reproducible"
 
 
 def record_plans(
@@ -101,6 +126,14 @@ def private_steps(local: sections.Local, records: int) -> int:
         return local.steps
     assert local.epochs is not None, "a resolved configuration has one of the two"
     return math.ceil(local.epochs * records / (local.batch_size * local.accumulation))
+
+
+def _factor(stream: sections.Stream, rounds: int, separation: int) -> BandedSquareRoot | BufferedToeplitz:
+    match stream.factorization:
+        case "banded":
+            return BandedSquareRoot(stream.band or separation)
+        case "blt":
+            return fitted_buffers(rounds, separation, math.ceil(rounds / separation))
 
 
 def _clip(clip: sections.Clip) -> Clip:
