@@ -67,7 +67,8 @@ def test_a_child_is_not_a_later_part_of_its_parent() -> None:
 def test_once_never_repeats_a_secret_stream_and_repeats_the_others_by_name() -> None:
     secret = Entropy.secret()
     assert secret.once("round", 1).draw(16) != secret.once("round", 1).draw(16)
-    for again in (fixed, lambda: Entropy.kept(KEY)):
+    makers: list[Callable[[], Entropy]] = [fixed, lambda: Entropy.kept(KEY)]
+    for again in makers:
         assert again().once("round", 1).draw(16) == again().once("round", 1).draw(16)
         assert again().once("round", 1).draw(16) != again().once("round", 2).draw(16)
 

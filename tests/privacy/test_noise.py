@@ -8,7 +8,7 @@ import torch
 from foedus.core import trees
 from foedus.core.entropy import Entropy
 from foedus.core.seeds import SeedKey
-from foedus.privacy.noise import _CHUNK, add_gaussian, grid
+from foedus.privacy.noise import _CHUNK, add_gaussian, add_noise, grid
 
 
 def fixed(*names: str | int) -> Entropy:
@@ -92,3 +92,21 @@ def test_a_tensor_larger_than_a_chunk_gets_noise_everywhere() -> None:
 def test_sums_that_are_not_contiguous_keep_their_places() -> None:
     total = {"w": torch.arange(12.0).view(3, 4).T}
     assert torch.allclose(add_gaussian(total, 1e-6, fixed())["w"], total["w"], atol=1e-4)
+
+
+def test_the_order_of_names_does_not_change_the_noise() -> None:
+    """A checkpoint gives a tree back in another order, and a resumed run must go on with the same bits."""
+    total = {"b": torch.zeros(5), "a": torch.zeros(3)}
+    forwards, backwards = add_gaussian(total, 1.0, fixed()), add_gaussian(dict(reversed(total.items())), 1.0, fixed())
+    assert list(forwards) == ["b", "a"]
+    assert all(torch.equal(forwards[name], backwards[name]) for name in total)
+
+
+def test_noise_made_elsewhere_is_added_and_rounded_alike() -> None:
+    total = {"w": torch.linspace(-2, 2, 1001)}
+    expected = add_gaussian(total, 0.5, fixed())["w"]
+    made = {"w": fixed().normal((1001,)).double() * 0.5}
+    assert torch.equal(add_noise(total, made, 0.5)["w"], expected)
+    assert torch.equal(add_noise(total, made, 0.0)["w"], total["w"])
+    with pytest.raises(ValueError, match="standard deviation -1"):
+        add_noise(total, made, -1.0)
