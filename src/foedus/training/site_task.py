@@ -168,7 +168,7 @@ class SiteTask:
                 with self._precision():
                     return self.task.record_losses(self.workspace.model, batch)
 
-            batch = private.draw(entropy)
+            batch = sorted(private.draw(entropy), key=lambda i: -self._lengths["train"][i])  # alike, to save padding
             gradient = private.gradient(batch, self.settings.batch_size, losses_of, entropy)
             self.workspace.set_gradients(gradient)
             yield nothing, 1.0, 0
