@@ -83,7 +83,7 @@ def run_in(
         keep_checkpoints=keep,
         observe=observe,
         learning_rate=lambda progress: 0.05 * (1 - progress),
-    )
+    ).state
 
 
 @pytest.fixture

@@ -22,11 +22,16 @@ LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safeten
 
 
 def run_summary(
-    assembly: Assembly, records: Sequence[Record], folder: RunFolder, start_seconds: float
+    assembly: Assembly,
+    records: Sequence[Record],
+    folder: RunFolder,
+    start_seconds: float,
+    stopped: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the summary of a finished run.
 
     start_seconds: from the call to the first round, in the process that finished the run.
+    stopped: why it ended before its last round, if it did.
     """
     config = assembly.config
     played = [record for record in records if record["round"] > 0]
@@ -36,6 +41,7 @@ def run_summary(
         "name": config.name,
         "foedus": version("foedus"),
         "finished": len(played) == config.rounds.count,
+        "stopped": stopped,
         "rounds": len(played),
         "task": config.task.kind,
         "headline": assembly.task.headline,

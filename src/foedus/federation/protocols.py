@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from foedus.federation.messages import (
     Reply,
     Request,
     Sums,
+    Train,
     Trees,
 )
 
@@ -237,4 +238,28 @@ class Engine(Protocol):
 
     def load_memories(self, folder: Path) -> None:
         """Make the participants remember what a folder of save_memories holds."""
+        ...
+
+
+class Guard(Protocol):
+    """Who keeps count of what rounds cost in privacy, and may forbid one. Rounds are counted from 1, as in records."""
+
+    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+        """Write down what a round costs, before anything of it is sent or computed.
+
+        Raises: BudgetError if it would cost more than is allowed, with nothing spent; LedgerError if it
+            cannot be written down.
+        """
+        ...
+
+    def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
+        """Note that a round is over. What was charged to one who was asked stays charged, answered or not."""
+        ...
+
+    def record(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the record of a settled round says about privacy, as JSON values."""
+        ...
+
+    def finish(self) -> None:
+        """Note that no round of this run follows: what only a redone round would need is forgotten."""
         ...
