@@ -107,8 +107,6 @@ def table(one: Any, rounds: int) -> Mapping[float, Mapping[int, float]]:
     counts = sorted({max(1, round(factor * rounds)) for factor in factors})
     others = [replace(one, noise_multiplier=round(factor * one.noise_multiplier, 3)) for factor in NOISE]
     return {
-        other.noise_multiplier: {
-            count: accounting.epsilon(charges(other, count), other.delta) for count in counts
-        }
+        other.noise_multiplier: {count: accounting.epsilon(charges(other, count), other.delta) for count in counts}
         for other in others
     }

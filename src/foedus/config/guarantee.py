@@ -31,12 +31,12 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     match plans:
         case CohortPlan() | StreamPlan():
             assert isinstance(privacy, sections.ParticipantPrivacy), "the plan is of this section"
-            unit, delta = plans.unit, plans.delta
+            unit, delta = str(plans.unit), plans.delta
             facts, limits = _of_participants(plans, rounds)
             against = "those who see the models, but not against the coordinator, which sees every upload"
         case _:
             assert isinstance(privacy, sections.RecordPrivacy), "the plans are of this section"
-            unit, delta = next(iter(plans.values())).unit, max(plan.delta for plan in plans.values())
+            unit, delta = str(next(iter(plans.values())).unit), max(plan.delta for plan in plans.values())
             facts, limits = _of_records(privacy, plans, rounds)
             against = "everyone but the participant that holds it, the coordinator included"
     private = privacy.noise == "secret"

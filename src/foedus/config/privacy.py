@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import TypeVar, assert_never
 
 from foedus.config import sections
 from foedus.core.errors import ConfigError
@@ -15,6 +15,7 @@ from foedus.privacy.clipping_rules import AdaptiveClip, Clip, FixedClip
 from foedus.privacy.factors import BandedSquareRoot, BufferedToeplitz
 from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
 
+AnyPlan = TypeVar("AnyPlan", RecordPlan, CohortPlan, StreamPlan)
 Plans = Mapping[ParticipantId, RecordPlan] | CohortPlan | StreamPlan
 
 
@@ -60,35 +61,34 @@ def participant_plan(
     delta = plan.default_delta(population) if privacy.delta == "auto" else privacy.delta
     rounds = config.rounds.count
 
-    def plan_of(noise_multiplier: float) -> CohortPlan | StreamPlan:
-        cohort, clip = config.rounds.cohort, _clip(privacy.clip)
-        match privacy.mechanism, cohort:
-            case sections.Cohorts(), sections.Poisson():
-                return CohortPlan(noise_multiplier, clip, delta, population, cohort.rate, cohort.cap)
-            case sections.Stream() as stream, sections.Cyclic():
-                if not isinstance(clip, FixedClip):
-                    raise ConfigError(
-                        "privacy.clip: adaptive does not go with privacy.mechanism stream, whose noise is planned for "
-                        "one clip norm in all rounds; use {kind: fixed, norm: …}"
-                    )
-                separation = min(cohort.separation, rounds)
+    cohort, clip = config.rounds.cohort, _clip(privacy.clip)
+    match privacy.mechanism, cohort:
+        case sections.Cohorts(), sections.Poisson(rate=rate, cap=cap):
+
+            def of_cohorts(noise_multiplier: float) -> CohortPlan:
+                return CohortPlan(noise_multiplier, clip, delta, population, rate, cap)
+
+            return _least_noise(privacy, rounds, of_cohorts)
+        case sections.Stream() as stream, sections.Cyclic():
+            assert isinstance(clip, FixedClip), "problems() refuses another"
+            separation = min(cohort.separation, rounds)
+            factor, norm = _factor(stream, rounds, separation), clip
+
+            def of_a_stream(noise_multiplier: float) -> StreamPlan:
                 return StreamPlan(
                     noise_multiplier,
-                    clip,
+                    norm,
                     delta,
                     population,
                     cohort=max(1, population // separation),
                     rounds=rounds,
                     min_separation=separation,
                     max_participations=math.ceil(rounds / separation),
-                    factor=_factor(stream, rounds, separation),
+                    factor=factor,
                 )
-        raise AssertionError("problems() refuses other cohorts")
 
-    if privacy.noise_multiplier is not None:
-        return plan_of(privacy.noise_multiplier)
-    assert privacy.epsilon is not None, "problems() refuses neither"
-    return accounting.calibrate(privacy.epsilon, rounds, plan_of)
+            return _least_noise(privacy, rounds, of_a_stream)
+    raise AssertionError("problems() refuses other cohorts")
 
 
 def _record_plan(
@@ -114,10 +114,17 @@ def _record_plan(
             records=records,
         )
 
+    return _least_noise(privacy, config.rounds.count, plan_of)
+
+
+def _least_noise(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, rounds: int, plan_of: Callable[[float], AnyPlan]
+) -> AnyPlan:
+    """Return the plan with the noise that is given, or with the least that keeps to the epsilon given."""
     if privacy.noise_multiplier is not None:
         return plan_of(privacy.noise_multiplier)
     assert privacy.epsilon is not None, "problems() refuses neither"
-    return accounting.calibrate(privacy.epsilon, config.rounds.count, plan_of)
+    return accounting.calibrate(privacy.epsilon, rounds, plan_of)
 
 
 def private_steps(local: sections.Local, records: int) -> int:

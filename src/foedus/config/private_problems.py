@@ -88,6 +88,11 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
                 f"rounds.cohort: is {cohort.kind}; privacy.mechanism stream counts on a number of rounds between two "
                 "of a participant's; use {kind: cyclic, separation: …}"
             )
+    if isinstance(privacy.mechanism, sections.Stream) and isinstance(privacy.clip, sections.AdaptiveClip):
+        yield (
+            "privacy.clip: adaptive does not go with privacy.mechanism stream, whose noise is planned for one clip "
+            "norm in all rounds; use {kind: fixed, norm: …}"
+        )
     if config.rounds.min_reports > 0:
         yield (
             f"rounds.min_reports: is {config.rounds.min_reports}; whether enough came would tell who did, so that an "

@@ -40,11 +40,8 @@ def spending_figures(run: Run) -> Sequence[Figure]:
     chart = line_chart(caption, [Line("spent", spent, "s1")], y_label="epsilon", size=SMALL)
     figures = [Figure(caption, chart, table, half=True)]
     metric = run.summary.headline
-    reached = [
-        (record.privacy.epsilon, record.evaluation.all[metric])
-        for record in run.rounds
-        if record.privacy is not None and record.evaluation and metric in (record.evaluation.all or {})
-    ]
+    figures_of = [(record.privacy, (record.evaluation and record.evaluation.all) or {}) for record in run.rounds]
+    reached = [(privacy.epsilon, told[metric]) for privacy, told in figures_of if privacy and metric in told]
     if reached:
         title = f"{metric_name(metric).capitalize()} for the privacy spent"
         caption = Caption("privacy-utility", title, f"{title}: the same rounds, over epsilon.")
