@@ -14,7 +14,7 @@ FIVE = ("e", "d", "c", "b", "a")
 
 
 def cohorts(sampler: Sampler, rounds: int) -> list[tuple[str, ...]]:
-    return [tuple(sampler.select(FIVE, KEY.child("round", number))) for number in range(rounds)]
+    return [tuple(sampler.select(FIVE, KEY.child("round", number), number)) for number in range(rounds)]
 
 
 @pytest.mark.parametrize("sampler", [Everyone(), FixedSize(3), Poisson(0.5), Only(("a", "d"))])
@@ -26,16 +26,16 @@ def test_a_cohort_follows_its_key_and_stands_in_the_populations_order(sampler: S
 
 
 def test_everyone_is_everyone() -> None:
-    assert Everyone().select(FIVE, KEY) == FIVE
+    assert Everyone().select(FIVE, KEY, 0) == FIVE
 
 
 def test_only_the_named_ones_take_part() -> None:
-    assert Only(("a", "d")).select(FIVE, KEY) == ("d", "a")
+    assert Only(("a", "d")).select(FIVE, KEY, 0) == ("d", "a")
 
 
 def test_more_participants_than_there_are_cannot_be_drawn() -> None:
     with pytest.raises(ConfigError, match="size is 6, but the run has 5 participants; use at most 5"):
-        FixedSize(6).select(FIVE, KEY)
+        FixedSize(6).select(FIVE, KEY, 0)
 
 
 def chi_squared(counts: Counter[tuple[str, ...]], expected: dict[tuple[str, ...], float]) -> float:

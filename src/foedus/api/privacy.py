@@ -1,112 +1,162 @@
-"""What a run would cost in privacy, found out without training."""
+"""What was spent of whose privacy, and what may be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from foedus.api.run import ConfigLike, as_config
-from foedus.config.assemble import assemble
-from foedus.config.guarantee import guarantee
-from foedus.config.privacy import Plans
-from foedus.config.problems import refuse_problems
-from foedus.core.errors import ConfigError
-from foedus.federation.messages import ParticipantId
-from foedus.privacy import accounting
-from foedus.privacy.plan import RecordPlan, StreamPlan, charges
-
-# How many times the rounds and the noise of the plan the table looks at.
-ROUNDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-NOISE = (0.5, 0.75, 1.0, 1.5, 2.0)
+from foedus.core.errors import ConfigError, LedgerError
+from foedus.privacy.ledger.composing import epsilon_of
+from foedus.privacy.ledger.ledger import Account, Ledger, Limit
+from foedus.privacy.ledger.places import (
+    federation_ledger,
+    ledger_folder,
+    ledgers_in,
+    owner_of,
+    participant_ledger,
+)
+from foedus.privacy.plan import PLURAL, default_delta
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a plan costs those whose data, or whose part, it hides.
+def privacy_ledger(participant: str | None = None, *, folder: Path | None = None) -> Sequence[Mapping[str, Any]]:
+    """Return what each ledger of this user holds: one mapping for each budget and unit, of JSON values.
 
-    units: how many records, blocks or participants there are. batch: how many of them a use expects.
-    uses: steps, or rounds, in the whole run.
+    participant: of this one alone; "the federation" is one, too. folder: of the ledgers.
+    epsilon: of all that counts, at `delta`, which is the budget's or, where none was set, the runs' least.
+    remaining: what the budget leaves, None where none was set. unsettled: charges of rounds that are going on,
+    or were cut short; they count.
+    Raises: LedgerError if a ledger cannot be read, or there is none for this participant.
     """
+    place = folder or ledger_folder()
+    paths = [path for path in ledgers_in(place) if participant in {None, owner_of(path)}]
+    if participant is not None and not paths:
+        known = ", ".join(owner_of(path) for path in ledgers_in(place)) or "none"
+        raise LedgerError(f"{place} has no ledger of {participant}; there are: {known}")
+    found: list[Mapping[str, Any]] = []
+    for path in paths:
+        with _opened(path) as ledger:
+            for account in ledger.accounts():
+                units = {limit.unit for limit in account.limits} | {each.unit for each in account.spendings}
+                found += [_standing(ledger, account, unit) for unit in sorted(units) or ["record"]]
+    return found
 
-    unit: str
-    units: int
-    batch: float
-    uses: int
-    noise_multiplier: float
-    epsilon: float
-    delta: float
 
+def set_privacy_budget(
+    budget_id: str,
+    *,
+    epsilon: float | None = None,
+    delta: float | None = None,
+    unit: str = "record",
+    participant: str | None = None,
+    federation: bool = False,
+    note: str = "",
+    accept_changed_data: bool = False,
+    folder: Path | None = None,
+) -> Sequence[Mapping[str, Any]]:
+    """Set what may be spent of a budget in all, or accept that its data have changed; return its standing.
 
-@dataclass(frozen=True)
-class PrivacyPlan:
-    """What a run would spend, before anything is spent.
-
-    promise: as in summary.json. costs: of each participant at record level; of the federation otherwise.
-    table: epsilon by noise multiplier and then by rounds, for the participant that spends most.
-    advice: what to do where the plan is of little use.
+    delta: one over ten times the number of its units, if that is known, unless given.
+    participant, federation: whose ledger; not needed for a budget that one ledger alone has.
+    Raises: ConfigError for figures that no budget can have, BudgetError for a δ of 1/n or more, LedgerError.
     """
+    _check(epsilon, delta, unit, accept_changed_data)
+    path = _place(budget_id, participant, federation, folder or ledger_folder())
+    with _opened(path) as ledger:
+        known = {account.budget_id: account for account in ledger.accounts()}.get(budget_id)
+        if accept_changed_data:
+            ledger.announce_change(budget_id)
+        if epsilon is not None:
+            ledger.set_limit(budget_id, unit, epsilon, delta or _delta(known, budget_id, unit), note)
+    return [row for row in privacy_ledger(owner_of(path), folder=path.parent) if row["budget_id"] == budget_id]
 
-    name: str
-    rounds: int
-    promise: Mapping[str, Any]
-    costs: Mapping[str, Cost]
-    table: Mapping[float, Mapping[int, float]]
-    advice: str | None
 
-
-def plan(config: ConfigLike, *, overrides: Sequence[str] = ()) -> PrivacyPlan:
-    """Return what a run would spend of privacy, and what other numbers of rounds and other noise would.
-
-    The data are read and the model is loaded; nothing is trained, and no ledger is touched.
-    Raises: as foedus.run; ConfigError if the run has no differential privacy.
-    """
-    resolved = as_config(config, overrides)
-    refuse_problems(resolved)
-    plans = assemble(resolved).plans
-    if plans is None:
+def _check(epsilon: float | None, delta: float | None, unit: str, accept_changed_data: bool) -> None:
+    if epsilon is None and not accept_changed_data:
+        raise ConfigError("setting a privacy budget: give --epsilon, or --accept-changed-data, or both")
+    if epsilon is not None and not (epsilon > 0 and math.isfinite(epsilon)):
         raise ConfigError(
-            "privacy: is none, so that there is nothing to plan; add privacy: {kind: records, epsilon: 8} to hide each "
-            "record, and see docs/differential_privacy.md"
+            f"setting a privacy budget: epsilon is {epsilon}; it is a finite number above 0, "
+            "from about 1 (strong) to 8 (weak)"
         )
-    rounds = resolved.rounds.count
-    costs = {name: cost(one, rounds) for name, one in by_payer(plans).items()}
-    dearest = max(costs, key=lambda name: costs[name].epsilon)
-    return PrivacyPlan(
-        name=resolved.name,
-        rounds=rounds,
-        promise=guarantee(resolved, plans, costs[dearest].epsilon, rounds),
-        costs=costs,
-        table=table(by_payer(plans)[dearest], rounds),
-        advice=None,
+    if delta is not None and not 0 < delta < 1:
+        raise ConfigError(f"setting a privacy budget: delta is {delta}; it lies above 0 and under one over the records")
+    if unit not in PLURAL:
+        raise ConfigError(f"setting a privacy budget: unit is {unit}; use one of {', '.join(PLURAL)}")
+
+
+def _place(budget_id: str, participant: str | None, federation: bool, folder: Path) -> Path:
+    """Return the ledger that is meant.
+
+    Raises: LedgerError if that is not certain: a budget in a ledger that nobody asks would protect nothing.
+    """
+    if federation and participant is not None:
+        raise ConfigError("setting a privacy budget: give --participant or --federation, not both")
+    if federation:
+        return federation_ledger(folder)
+    if participant is not None:
+        return participant_ledger(folder, participant)
+    holding = []
+    for path in ledgers_in(folder):
+        with _opened(path) as ledger:
+            if budget_id in {account.budget_id for account in ledger.accounts()}:
+                holding.append(path)
+    if len(holding) == 1:
+        return holding[0]
+    if holding:
+        owners = ", ".join(owner_of(path) for path in holding)
+        raise LedgerError(f"several ledgers have a budget {budget_id}: those of {owners}; say whose by --participant")
+    raise LedgerError(
+        f"no ledger in {folder} has a budget {budget_id} yet; say whose data it is for by --participant NAME, "
+        "the name that they have in the run's YAML file, or by --federation"
     )
 
 
-def by_payer(plans: Plans) -> Mapping[ParticipantId, Any]:
-    """Return the plans by who spends by them: the participants, or the federation as a whole."""
-    return plans if isinstance(plans, Mapping) else {"the federation": plans}
+def _delta(account: Account | None, budget_id: str, unit: str) -> float:
+    if account is None or account.records is None:
+        raise ConfigError(
+            f"setting a privacy budget: nothing was trained on the data of {budget_id} yet, so their number is not "
+            "known; give --delta, well under one over it, such as 1e-6"
+        )
+    if unit == "block":
+        raise ConfigError("setting a privacy budget: a ledger does not know the number of blocks; give --delta")
+    return default_delta(account.records)
 
 
-def cost(one: Any, rounds: int) -> Cost:
-    """Return what a plan costs in so many rounds."""
-    is_record = isinstance(one, RecordPlan)
-    return Cost(
-        unit=one.unit,
-        units=one.records if is_record else one.population,
-        batch=one.expected_batch if is_record else one.expected_cohort,
-        uses=rounds * one.steps_per_round if is_record else rounds,
-        noise_multiplier=one.noise_multiplier,
-        epsilon=accounting.epsilon(charges(one, rounds), one.delta),
-        delta=one.delta,
-    )
-
-
-def table(one: Any, rounds: int) -> Mapping[float, Mapping[int, float]]:
-    """Return epsilon by noise multiplier and rounds, around those of the plan."""
-    factors = [factor for factor in ROUNDS if factor <= 1 or not isinstance(one, StreamPlan)]
-    counts = sorted({max(1, round(factor * rounds)) for factor in factors})
-    others = [replace(one, noise_multiplier=round(factor * one.noise_multiplier, 3)) for factor in NOISE]
+def _standing(ledger: Ledger, account: Account, unit: str) -> Mapping[str, Any]:
+    limit = next((each for each in account.limits if each.unit == unit), None)
+    spendings = [each for each in account.spendings if each.unit == unit]
+    delta = limit.delta if limit else min((each.delta for each in spendings), default=None)
+    spent = epsilon_of(account.spent(unit), delta) if delta is not None else 0.0
     return {
-        other.noise_multiplier: {count: accounting.epsilon(charges(other, count), other.delta) for count in counts}
-        for other in others
+        "owner": ledger.owner,
+        "ledger": str(ledger.path),
+        "budget_id": account.budget_id,
+        "unit": unit,
+        "records": account.records,
+        "changed_data_accepted": account.change_announced,
+        "budget": _budget(limit),
+        "epsilon": spent,
+        "delta": delta,
+        "remaining": max(limit.epsilon - spent, 0.0) if limit else None,
+        "unsettled": sum(each.unsettled for each in spendings),
+        "runs": [{**vars(each), "event": json.loads(each.event)} for each in spendings],
     }
+
+
+def _budget(limit: Limit | None) -> Mapping[str, Any] | None:
+    if limit is None:
+        return None
+    return {"epsilon": limit.epsilon, "delta": limit.delta, "note": limit.note, "set_at": limit.set_at}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Ledger]:
+    ledger = Ledger(path)
+    try:
+        yield ledger
+    finally:
+        ledger.close()

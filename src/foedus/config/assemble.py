@@ -10,11 +10,14 @@ import torch
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
+from foedus.config.pace import build_paces
 from foedus.config.privacy import Plans, build_plans, is_reproducible
+from foedus.config.private_run import PrivateRun, idle_entropy
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
 from foedus.core import trees
+from foedus.core.entropy import KEY_BYTES
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
@@ -27,7 +30,11 @@ from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.privacy.gradients.clipped_sums import ClippedSums
+from foedus.privacy.outbox import Outbox
+from foedus.privacy.participant_level import cohorts, rounds_under_privacy, with_participant_privacy
+from foedus.privacy.plan import CohortPlan, StreamPlan
 from foedus.strategies.fedavg import fedavg
+from foedus.training.pacing import Pace, paced
 from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings
 from foedus.training.site_task import SiteTask
@@ -42,6 +49,7 @@ class Assembly:
     """What a run, and every baseline beside it, is made of.
 
     examples: by participant and split, encoded once.
+    paces: what decides on each participant's steps; empty if the settings do.
     initial: the parameters that every arm starts from.
     plans: how records, or participants, are hidden; None without differential privacy.
     """
@@ -56,16 +64,39 @@ class Assembly:
     examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]]
     initial: ParamTree
     key: SeedKey
+    paces: Mapping[ParticipantId, Pace]
     plans: Plans | None = None
     clipped: ClippedSums | None = None
 
-    def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
-        """Return the run itself; `algorithm` takes the place of the configured strategy."""
+    def federation(
+        self, algorithm: Algorithm | None = None, *, reraise: bool = False, private: PrivateRun | None = None
+    ) -> Federation:
+        """Return the run itself.
+
+        algorithm: takes the place of the configured strategy.
+        private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
+        """
         if algorithm is None:
             algorithm = build_algorithm(self.config, self.workspace.optimizer_like())
         else:
             algorithm = compress(algorithm, self.config.compression)
-        return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
+        if self.paces:
+            algorithm = paced(algorithm)
+        sampler = build_sampler(self.config.rounds.cohort, self.key.child("turns"))
+        entropy = private.entropy if private else idle_entropy()
+        hides_participants = isinstance(self.plans, CohortPlan | StreamPlan)
+        if isinstance(self.plans, CohortPlan | StreamPlan):
+            algorithm = with_participant_privacy(algorithm, self.plans, entropy)
+            sampler = cohorts(self.plans, entropy, self.key.child("turns"))
+        federation = self._federation(
+            algorithm, self.examples, sampler, reraise=reraise, outbox=private.outbox if private else None
+        )
+        plan = rounds_under_privacy(federation.plan) if hides_participants else federation.plan
+        if private is None:
+            return replace(federation, plan=plan)
+        # cohorts are drawn from the run's seed otherwise, which stands in the configuration
+        seed = SeedKey(bytes(entropy.child("cohorts").draw(KEY_BYTES)))
+        return replace(federation, plan=plan, guard=private.guard, seed=seed)
 
     def alone(self, site: ParticipantId) -> Federation:
         """Return plain training of one site on its own rows, measured on every site's."""
@@ -114,11 +145,14 @@ class Assembly:
         *,
         settings: LocalSettings | None = None,
         reraise: bool = False,
+        outbox: Outbox | None = None,
     ) -> Federation:
         tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         return Federation(
             algorithm=algorithm,
-            engine=InProcessEngine(algorithm.local, tasks, device=self.workspace.device, reraise=reraise),
+            engine=InProcessEngine(
+                algorithm.local, tasks, device=self.workspace.device, reraise=reraise, outbox=outbox
+            ),
             sampler=sampler,
             plan=build_plan(self.config),
             seed=self.key,
@@ -134,7 +168,8 @@ class Assembly:
     ) -> SiteTask:
         key = self.key.child("participant", name)
         private = self._private_steps(name, key) if settings is None else None
-        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, private)
+        pace = self.paces.get(name) if settings is None else None  # baselines have settings of their own
+        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, pace, private)
 
     def _private_steps(self, name: ParticipantId, key: SeedKey) -> PrivateSteps | None:
         """Return how a participant hides its records; None where it need not, or has none."""
@@ -157,6 +192,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
     _require_enough(config, len(data.sites))
+    paces = build_paces(config, [site.name for site in data.sites])
     built = build_tokenizer(config, data.sites)
     task = build_task(config.task, built.tokenizer, data.labels)
     loaded = load_model(build_source(config), built.tokenizer, task.auto_class, key.child("model"), data.labels or ())
@@ -184,6 +220,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         examples=examples,
         initial=trees.clone(workspace.parameters),
         key=key,
+        paces=paces,
         plans=build_plans(config, counts),
         clipped=clipped,
     )

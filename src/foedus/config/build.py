@@ -8,6 +8,7 @@ from typing import assert_never
 from foedus.compression import blocks, feedback, half, sparse_chunks, top_k
 from foedus.compression.encoding import Codec
 from foedus.config import sections
+from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.federation import sampling
 from foedus.federation.protocols import Algorithm
@@ -103,7 +104,7 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
                 chosen.server_learning_rate,
                 inner_state=chosen.inner_state,
                 optimizer_like=lambda params: optimizer_like,
-                upload="params" if config.compression == sections.Uncompressed() else "delta",
+                upload="params" if sends_params(config) else "delta",
             )
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
@@ -111,8 +112,14 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
             assert_never(chosen)
 
 
-def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
-    """Return who chooses the cohorts."""
+def sends_params(config: sections.RunConfig) -> bool:
+    """Return whether DiLoCo's participants may send what they trained, rather than how far it went."""
+    plain = config.compression == sections.Uncompressed()
+    return plain and not isinstance(config.privacy, sections.ParticipantPrivacy)
+
+
+def build_sampler(cohort: sections.Cohort, turns: SeedKey) -> sampling.Sampler:
+    """Return who chooses the cohorts. turns: what cyclic groups follow from."""
     match cohort:
         case sections.All():
             return sampling.Everyone()
@@ -120,6 +127,8 @@ def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
             return sampling.FixedSize(cohort.size)
         case sections.Poisson():
             return sampling.Poisson(cohort.rate)
+        case sections.Cyclic():
+            return sampling.Cyclic(cohort.separation, turns)
         case _:
             assert_never(cohort)
 

@@ -13,7 +13,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting
 from foedus.privacy.clipping_rules import FixedClip
 from foedus.privacy.events import Gaussian
-from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan, charges
 
 TRIED = (
     "Settings that were chosen by trying them on the same rows cost privacy too. Of these attempts, only runs that the "
@@ -62,6 +62,22 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
         },
         "limits": [*limits, *_measured(privacy), TRIED],
     }
+
+
+def spent_by_round(plans: Plans, rounds: int, *, composed: bool = False) -> Sequence[float]:
+    """Return epsilon after 0, 1, … rounds: the most that any participant spends, or what they spend together.
+
+    composed: one person's records may lie at all participants, so that their mechanisms are composed.
+    """
+    if not isinstance(plans, Mapping):
+        return accounting.epsilon_by_round(plans, rounds)
+    if composed:
+        delta = max(plan.delta for plan in plans.values())
+        so_far = ([charge for plan in plans.values() for charge in charges(plan, done)] for done in range(rounds + 1))
+        return [accounting.epsilon(spent, delta) if spent else 0.0 for spent in so_far]
+    distinct = {(plan.event(), plan.steps_per_round, plan.delta): plan for plan in plans.values()}
+    tables = [accounting.epsilon_by_round(plan, rounds) for plan in distinct.values()]
+    return [max(values) for values in zip(*tables, strict=True)]
 
 
 def upwards(epsilon: float) -> str:

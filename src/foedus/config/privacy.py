@@ -30,7 +30,7 @@ def build_plans(config: sections.RunConfig, records: Mapping[ParticipantId, int]
         case sections.RecordPrivacy() as privacy:
             return record_plans(config, privacy, records)
         case sections.ParticipantPrivacy() as privacy:
-            return participant_plan(config, privacy, sum(count > 0 for count in records.values()))
+            return participant_plan(config, privacy, len(records))
         case _:
             assert_never(config.privacy)
 

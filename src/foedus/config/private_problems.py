@@ -13,6 +13,9 @@ Private = sections.RecordPrivacy | sections.ParticipantPrivacy
 def private_problems(config: RunConfig) -> Iterator[str]:
     """Yield everything that the privacy section and the rest contradict each other in."""
     privacy = config.privacy
+    cohort = config.rounds.cohort
+    if isinstance(cohort, sections.Poisson) and cohort.cap is not None and privacy.kind != "participants":
+        yield "rounds.cohort.cap: is for cohorts that hide their participants (privacy: participants); leave it out"
     if isinstance(privacy, sections.NoPrivacy):
         return
     if (privacy.epsilon is None) == (privacy.noise_multiplier is None):
@@ -92,6 +95,11 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
         yield (
             "privacy.clip: adaptive does not go with privacy.mechanism stream, whose noise is planned for one clip "
             "norm in all rounds; use {kind: fixed, norm: …}"
+        )
+    if config.compression != sections.Uncompressed() and config.compression.kind != "none":
+        yield (
+            f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "
+            "compression none, or broadcast alone"
         )
     if config.rounds.min_reports > 0:
         yield (

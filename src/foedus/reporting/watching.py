@@ -107,8 +107,9 @@ def round_lines(state: Watch, record: Mapping[str, Any], now: float) -> Sequence
     parts = [*_figures(state.run, record)]
     if number == 0:
         return [f"before training: {', '.join(parts) or 'not evaluated'}"]
-    parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
-    parts.append(duration(sum(record.get("seconds", {}).values())))
+    if not record.get("cohort_hidden"):
+        parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
+        parts.append(duration(sum(record.get("seconds", {}).values())))
     if (left := state.seconds_left(now)) is not None and number < state.run.rounds:
         parts.append(f"about {roughly(left)} left")
     lines = [f"round {number:,} of {state.run.rounds:,}: {', '.join(parts)}"]
