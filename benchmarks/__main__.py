@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 
-from benchmarks import compression, memory, pretraining_quality, simulation, start
+from benchmarks import accounting, compression, memory, pretraining_quality, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
     "simulation": simulation.main,
     "memory": memory.main,
     "compression": compression.main,
+    "accounting": accounting.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

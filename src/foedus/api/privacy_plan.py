@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from foedus.api.run import ConfigLike, as_config
+from foedus.config import sections
 from foedus.config.assemble import assemble
-from foedus.config.guarantee import guarantee
-from foedus.config.privacy import Plans
+from foedus.config.guarantee import guarantee, spent_by_round
 from foedus.config.problems import refuse_problems
-from foedus.core.errors import ConfigError
-from foedus.federation.messages import ParticipantId
+from foedus.core.errors import ConfigError, DataError
 from foedus.privacy import accounting
-from foedus.privacy.plan import RecordPlan, StreamPlan, charges
-
-# How many times the rounds and the noise of the plan the table looks at.
-ROUNDS = (0.25, 0.5, 1.0, 2.0, 4.0)
-NOISE = (0.5, 0.75, 1.0, 1.5, 2.0)
+from foedus.privacy.advice import cost_table, useful_advice
+from foedus.privacy.plan import Plan, RecordPlan, charges
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Cost:
     """What a plan costs those whose data, or whose part, it hides.
 
     units: how many records, blocks or participants there are. batch: how many of them a use expects.
-    uses: steps, or rounds, in the whole run.
+    uses: steps, or rounds, in the whole run. budget: what the ledger adds it up under.
     """
 
     unit: str
@@ -36,6 +32,7 @@ class Cost:
     noise_multiplier: float
     epsilon: float
     delta: float
+    budget: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class PrivacyPlan:
     advice: str | None
 
 
-def plan(config: ConfigLike, *, overrides: Sequence[str] = ()) -> PrivacyPlan:
+def plan_privacy(config: ConfigLike, *, overrides: Sequence[str] = ()) -> PrivacyPlan:
     """Return what a run would spend of privacy, and what other numbers of rounds and other noise would.
 
     The data are read and the model is loaded; nothing is trained, and no ledger is touched.
@@ -63,50 +60,49 @@ def plan(config: ConfigLike, *, overrides: Sequence[str] = ()) -> PrivacyPlan:
     """
     resolved = as_config(config, overrides)
     refuse_problems(resolved)
-    plans = assemble(resolved).plans
-    if plans is None:
+    privacy = resolved.privacy
+    if isinstance(privacy, sections.NoPrivacy):
         raise ConfigError(
             "privacy: is none, so that there is nothing to plan; add privacy: {kind: records, epsilon: 8} to hide each "
-            "record, and see docs/differential_privacy.md"
+            "record, or privacy: {kind: participants, …} to hide each of many participants"
         )
-    rounds = resolved.rounds.count
-    costs = {name: cost(one, rounds) for name, one in by_payer(plans).items()}
+    assembly = assemble(resolved)
+    plans, rounds = assembly.plans, resolved.rounds.count
+    assert plans is not None, "only a run without privacy has none"
+    payers: Mapping[str, Plan] = plans if isinstance(plans, Mapping) else {"the federation": plans}
+    if not payers:
+        raise DataError("privacy: no participant has training rows, so that there is nothing to plan")
+    costs = {name: _cost(one, rounds, privacy.budget or _usual_budget(name, resolved)) for name, one in payers.items()}
     dearest = max(costs, key=lambda name: costs[name].epsilon)
+    several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
+    spent = spent_by_round(plans, rounds, composed=several)[rounds]
+    shown = cost_table(payers[dearest], rounds)
     return PrivacyPlan(
         name=resolved.name,
         rounds=rounds,
-        promise=guarantee(resolved, plans, costs[dearest].epsilon, rounds),
+        promise=guarantee(resolved, plans, spent, rounds),
         costs=costs,
-        table=table(by_payer(plans)[dearest], rounds),
-        advice=None,
+        table={
+            round(noise, 3): dict(zip(shown.rounds, row, strict=True))
+            for noise, row in zip(shown.noise_multipliers, shown.epsilons, strict=True)
+        },
+        advice=useful_advice(payers[dearest], rounds, assembly.counts.sent),
     )
 
 
-def by_payer(plans: Plans) -> Mapping[ParticipantId, Any]:
-    """Return the plans by who spends by them: the participants, or the federation as a whole."""
-    return plans if isinstance(plans, Mapping) else {"the federation": plans}
+def _usual_budget(name: str, config: sections.RunConfig) -> str:
+    return name if isinstance(config.privacy, sections.RecordPrivacy) else config.name
 
 
-def cost(one: Any, rounds: int) -> Cost:
-    """Return what a plan costs in so many rounds."""
-    is_record = isinstance(one, RecordPlan)
+def _cost(one: Plan, rounds: int, budget: str) -> Cost:
+    by_records = isinstance(one, RecordPlan)
     return Cost(
         unit=one.unit,
-        units=one.records if is_record else one.population,
-        batch=one.expected_batch if is_record else one.expected_cohort,
-        uses=rounds * one.steps_per_round if is_record else rounds,
+        units=one.records if isinstance(one, RecordPlan) else one.population,
+        batch=one.expected_batch if isinstance(one, RecordPlan) else one.expected_cohort,
+        uses=one.uses(rounds) if by_records else rounds,
         noise_multiplier=one.noise_multiplier,
         epsilon=accounting.epsilon(charges(one, rounds), one.delta),
         delta=one.delta,
+        budget=budget,
     )
-
-
-def table(one: Any, rounds: int) -> Mapping[float, Mapping[int, float]]:
-    """Return epsilon by noise multiplier and rounds, around those of the plan."""
-    factors = [factor for factor in ROUNDS if factor <= 1 or not isinstance(one, StreamPlan)]
-    counts = sorted({max(1, round(factor * rounds)) for factor in factors})
-    others = [replace(one, noise_multiplier=round(factor * one.noise_multiplier, 3)) for factor in NOISE]
-    return {
-        other.noise_multiplier: {count: accounting.epsilon(charges(other, count), other.delta) for count in counts}
-        for other in others
-    }
