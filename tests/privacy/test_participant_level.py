@@ -223,7 +223,10 @@ def test_a_plan_for_another_population_is_refused_before_anything_is_released() 
 def test_a_stream_needs_a_noise_key_that_is_kept(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs a key that is kept"):
         with_participant_privacy(fedavg(), STREAM, Entropy.secret())
-    with_participant_privacy(fedavg(), STREAM, create_noise_key(tmp_path / "key"))
+    kept = create_noise_key(tmp_path / "key")
+    with_participant_privacy(fedavg(), STREAM, kept)
+    with pytest.raises(ValueError, match=r"give Entropy.secret\(\)"):
+        with_participant_privacy(fedavg(), plan(), kept)
 
 
 def test_the_sampler_is_the_one_that_the_plan_is_accounted_for() -> None:
@@ -349,3 +352,15 @@ def test_trees_of_any_place_and_type_go_through() -> None:
         "half": torch.bfloat16,
         "double": torch.float64,
     }
+
+
+def test_a_thousand_participants_learn_under_an_epsilon_of_8() -> None:
+    """Noise as 100 rounds at δ 1e-4 need it; all gradients point to 1, in 20 coordinates."""
+    tasks = {str(i): QuadraticTask(1.0, 1.0, [0.2]) for i in range(1000)}
+    privacy = CohortPlan(0.86, FixedClip(0.5), delta=1e-4, population=1000, rate=0.1)
+    run = federation(privacy, tasks, rounds=60)
+    state = ServerState(0, point(*[0.0] * 20))
+    for _ in range(60):
+        state, report = play_round(replace(run, plan=replace(run.plan, rounds=1000, evaluate_every=1000)), state)
+        assert not report.collected.left_out
+    assert float((state.params["x"] - 1).norm()) < 0.1 * math.sqrt(20)

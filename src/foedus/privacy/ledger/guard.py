@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from foedus.privacy.ledger.ledger import Ledger, Reserved, Standing
 from foedus.privacy.ledger.places import FEDERATION
 from foedus.privacy.outbox import Outbox, request_digest
 from foedus.privacy.plan import Plan
+
+THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,13 @@ class LedgerGuard:
             self._looked_back = True
         payers = self._payers(round_number, cohort, request)
         self._open = []
+
+        def pay(name: str, payer: Payer) -> None:
+            [reserved] = payer.ledger.reserve(self.run, round_number, [self._charge(payer)], self.tables)
+            self._open.append((name, payer.ledger, reserved))
+
         try:
-            for name, payer in payers.items():
-                [reserved] = payer.ledger.reserve(self.run, round_number, [self._charge(payer)], self.tables)
-                self._open.append((name, payer.ledger, reserved))
+            _all_at_once([partial(pay, name, payer) for name, payer in payers.items()])
         except BaseException:
             # nothing was sent; where even giving back fails, what is reserved stays counted, which is safe
             for _, ledger, reserved in self._open:
@@ -82,11 +89,14 @@ class LedgerGuard:
 
         A participant that was to pay for itself and was never asked gets its charge back.
         """
-        for name, ledger, reserved in self._open:
+
+        def close(name: str, ledger: Ledger, reserved: Reserved) -> None:
             if self.federation is None and name not in asked:
                 ledger.give_back([reserved])
             else:
                 ledger.settle([reserved])
+
+        _all_at_once([partial(close, *each) for each in self._open])
         self._open = []
         if self.outbox is not None:
             self.outbox.forget(before=round_number)
@@ -122,7 +132,9 @@ class LedgerGuard:
         """Return, for everybody who pays, what the whole run would come to; computes the tables that rounds need."""
         found = {}
         for name, payer in self._everyone().items():
-            epsilon, limit, fitting = payer.ledger.forecast(self.run, self._charge(payer), self.tables)
+            charge = self._charge(payer)
+            epsilon, limit, fitting = payer.ledger.forecast(self.run, charge, self.tables)
+            self.tables.make(charge, payer.plan.delta, (), charge.planned)  # that records will ask for
             found[name] = Forecast(payer.budget_id, epsilon, limit, fitting)
         return found
 
@@ -164,6 +176,17 @@ class LedgerGuard:
         """Return what this run costs by itself, at its own δ."""
         charge, count = standing.charge, standing.charges
         return self.tables.make(charge, charge.plan.delta, (), count)[count]
+
+
+def _all_at_once(tasks: Sequence[Callable[[], None]]) -> None:
+    """Do all tasks, each in a thread: what takes time is to wait for the disk. Raises the first error, after all."""
+    if len(tasks) == 1:
+        tasks[0]()
+        return
+    with ThreadPoolExecutor(max_workers=THREADS) as pool:
+        futures = [pool.submit(task) for task in tasks]
+    for future in futures:
+        future.result()
 
 
 def _due(standing: Standing, round_number: int) -> int:

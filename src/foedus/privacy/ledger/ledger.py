@@ -106,7 +106,7 @@ class Reserved:
 
 
 class Ledger:
-    """One ledger's file, for one thread of one process; other processes may use the same file."""
+    """One ledger's file, for one process; others may use the same file, too."""
 
     def __init__(self, path: Path) -> None:
         self._file = LedgerFile(path)

@@ -52,6 +52,6 @@ def owner_of(path: Path) -> str:
 
 def ledgers_in(folder: Path) -> Sequence[Path]:
     """Return the ledgers that a folder holds, the federation's first."""
-    found = sorted(folder.glob(f"{_PARTICIPANT}*{_SUFFIX}"))
+    found = sorted(folder.glob(f"{_PARTICIPANT}*{_SUFFIX}"), key=owner_of)
     federation = federation_ledger(folder)
     return [federation, *found] if federation.exists() else found

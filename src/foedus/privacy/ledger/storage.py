@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from foedus.core.errors import LedgerError
 from foedus.federation.checkpoints import sync
@@ -38,13 +39,16 @@ _SCHEMA = (
 
 
 class LedgerFile:
-    """One ledger's SQLite file, made if it does not exist; for one thread of one process."""
+    """One ledger's SQLite file, made if it does not exist; for one process, of which one thread at a time uses it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = Lock()
         with _explained(path):
             made = _make(path)
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self._connection.row_factory = sqlite3.Row
             self._prepare(made)
 
@@ -75,7 +79,7 @@ class LedgerFile:
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Do everything in the block, durably, or nothing; no other process writes meanwhile."""
-        with _explained(self.path):
+        with self._lock, _explained(self.path):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -88,7 +92,7 @@ class LedgerFile:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Read what is committed."""
-        with _explained(self.path):
+        with self._lock, _explained(self.path):
             yield self._connection
 
     def close(self) -> None:
