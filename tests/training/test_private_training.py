@@ -43,7 +43,7 @@ def private_site(plan: RecordPlan = PLAN, seed: SeedKey | None = SEED, settings:
     workspace = Workspace(model, dict(model.named_parameters()), settings, CPU)
     sums = ClippedSums(model, workspace.parameters, plan.clip_norm)
     rows = {"train": records(plan.records)}
-    return SiteTask(RowFitting(), workspace, settings, rows, SEED, PrivateSteps(plan, sums, seed))
+    return SiteTask(RowFitting(), workspace, settings, rows, SEED, private=PrivateSteps(plan, sums, seed))
 
 
 def start_of(site: SiteTask) -> ParamTree:
