@@ -1,11 +1,12 @@
 import math
+import sys
 
 import pytest
 from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foedus.core.errors import ConfigError
+from foedus.core.errors import ConfigError, MissingExtra
 from foedus.privacy import composition
 from foedus.privacy.accounting import epsilon
 from foedus.privacy.events import Charge, CorrelatedGaussian, Gaussian, PoissonGaussian, TruncatedPoissonGaussian
@@ -131,6 +132,10 @@ def test_nearly_no_noise_costs_as_if_nobody_was_sampled(event: PoissonGaussian |
 def test_absurd_settings_have_a_figure_too() -> None:
     assert epsilon([(PoissonGaussian(0.15, 0.3), 10_000)], 1e-6) > 1e4
     assert epsilon([(PoissonGaussian(100.0, 1e-5), 10)], 1e-6) == 0
+    assert epsilon([(PoissonGaussian(0.12, 1e-5), 26)], 0.003) == 0
+    # losses so large that they overflow in dp-accounting
+    lost = epsilon([(PoissonGaussian(0.1436, 0.00655), 104_219), (PoissonGaussian(0.3828, 0.039), 459)], 4e-7)
+    assert 1e4 < lost < epsilon([(Gaussian(0.1436), 104_219), (Gaussian(0.3828), 459)], 4e-7) * 1.0001
 
 
 def test_nothing_costs_nothing() -> None:
@@ -144,3 +149,17 @@ def test_a_delta_that_is_no_probability_is_refused(delta: float) -> None:
         epsilon([(Gaussian(1.0), 1)], delta)
     with pytest.raises(ConfigError, match="delta"):
         epsilon([], delta)
+
+
+def test_without_its_library_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    for charge in (Gaussian(1.5), PoissonGaussian(1.5, 0.125)):
+        with pytest.raises(MissingExtra, match=r"foedus\[privacy\]"):
+            epsilon([(charge, 3)], 1e-5)
+    with pytest.raises(MissingExtra, match=r"foedus\[privacy\]"):
+        composition.accountant()
+
+
+def test_the_accountant_is_named_with_its_version_and_its_neighbours() -> None:
+    assert "dp-accounting 0." in composition.accountant()
+    assert "adding or removing one unit" in composition.accountant()

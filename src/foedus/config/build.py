@@ -24,6 +24,7 @@ from foedus.strategies import (
     fedopt,
     fedprox,
     scaffold,
+    streaming_diloco,
 )
 from foedus.training.settings import LocalSettings
 
@@ -98,14 +99,7 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
         case sections.FedExP():
             return fedexp.fedexp(chosen.epsilon)
         case sections.DiLoCo():
-            assert chosen.momentum is not None, "a resolved configuration has it"
-            return diloco.diloco(
-                chosen.momentum,
-                chosen.server_learning_rate,
-                inner_state=chosen.inner_state,
-                optimizer_like=lambda params: optimizer_like,
-                upload="params" if sends_params(config) else "delta",
-            )
+            return _build_diloco(chosen, "params" if sends_params(config) else "delta", optimizer_like)
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
         case _:
@@ -116,6 +110,28 @@ def sends_params(config: sections.RunConfig) -> bool:
     """Return whether DiLoCo's participants may send what they trained, rather than how far it went."""
     plain = config.compression == sections.Uncompressed()
     return plain and not isinstance(config.privacy, sections.ParticipantPrivacy)
+
+
+def _build_diloco(chosen: sections.DiLoCo, upload: diloco.Upload, optimizer_like: ParamTree) -> Algorithm:
+    assert chosen.momentum is not None, "a resolved configuration has it"
+    if (streaming := chosen.streaming) is None:
+        return diloco.diloco(
+            chosen.momentum,
+            chosen.server_learning_rate,
+            inner_state=chosen.inner_state,
+            optimizer_like=lambda params: optimizer_like,
+            upload=upload,
+        )
+    assert chosen.inner_state != "average", "refused as a problem"
+    return streaming_diloco.streaming_diloco(
+        streaming.fragments,
+        streaming.overlap,
+        streaming.mixing,
+        momentum=chosen.momentum,
+        server_learning_rate=chosen.server_learning_rate,
+        inner_state=chosen.inner_state,
+        upload=upload,
+    )
 
 
 def build_sampler(cohort: sections.Cohort, turns: SeedKey) -> sampling.Sampler:

@@ -73,6 +73,7 @@ from foedus.config.sections.strategy import (
     FedYogi,
     Scaffold,
     Strategy,
+    Streaming,
     Weighting,
 )
 from foedus.config.sections.task import CausalLM, MaskedLM, SequenceToSequence, Task, TextClassification
@@ -151,6 +152,7 @@ __all__ = [
     "Split",
     "Strategy",
     "Stream",
+    "Streaming",
     "Task",
     "TextClassification",
     "Tokenizer",
