@@ -149,6 +149,8 @@ def build_plan(config: sections.RunConfig) -> RoundPlan:
         evaluate_every=config.evaluation.every,
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
+        joins=config.rounds.joins,
+        leaves=config.rounds.leaves,
     )
 
 
