@@ -135,8 +135,8 @@ class Clinics(Section):
     kind: Literal["clinics"] = "clinics"
     hospitals: Annotated[Whole, Field(ge=1, le=8)] = 8
     """How many hospitals."""
-    train_rows: Annotated[Whole, Field(ge=1)] = 3000
-    """Training rows, over all hospitals."""
+    train_rows: Annotated[Whole, Field(ge=1)] | Literal["all"] = 3000
+    """Training rows, over all hospitals; all: every description that is not held out, for pre-training."""
     test_rows: Annotated[Whole, Field(ge=1)] = 1000
     """Test rows, over all hospitals."""
 
