@@ -21,7 +21,7 @@ def algorithm(longest: float = 1.0) -> Algorithm:
         if length > longest:
             delta = trees.scale(delta, longest / length)
         metrics = {**result.metrics, "update_length": length}
-        return LocalUpdate({"delta": delta}, result.weight, metrics=metrics), memory
+        return LocalUpdate({"delta": delta}, result.weight, metrics=metrics, counts=result.counts), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
         """Go by the weighted mean of what was sent: the coordinator's half."""

@@ -168,7 +168,7 @@ def test_int4_at_50_local_steps_uploads_380_times_fewer_bytes_than_synchronising
 
 def test_the_sample_update_is_as_large_as_a_real_one(codec: Codec) -> None:
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
-        return LocalUpdate({"delta": deltas(3)}, 1.0, metrics={"loss": 1.0}), memory
+        return LocalUpdate({"delta": deltas(3)}, 1.0, metrics={"loss": 1.0}, counts={"steps": 1, "tokens": 2}), memory
 
     algorithm = compressed(replace(fedavg(), local=local), codec)
     real, _ = algorithm.local(QuadraticTask(1.0, 0.0, []), Broadcast({"params": point(0.0)}, Clock(0, 1)), {})

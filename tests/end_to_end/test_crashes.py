@@ -65,7 +65,8 @@ def play_crashes(folder: Path) -> Sequence[Mapping[str, Any]]:
 
 def lasting_figures(run: Path) -> dict[str, Any]:
     summary = json.loads((run / "summary.json").read_text())
-    return {name: value for name, value in summary.items() if name not in {"name", "seconds"}}
+    kept = {name: value for name, value in summary.items() if name not in {"name", "seconds"}}
+    return kept | {"tokens": summary["tokens"]["trained"]}
 
 
 def files(run: Path) -> set[Path]:

@@ -185,3 +185,19 @@ def test_the_saved_configuration_asks_for_the_same_run(tmp_path: Path) -> None:
     saved = foedus.load_config(result.folder / "config.yaml")
     assert json.loads(saved.compression.model_dump_json())["fraction"] == 0.1
     assert saved.strategy.model_dump()["momentum"] == pytest.approx(0.3)
+
+
+def test_tokens_and_steps_add_up_over_participants_and_rounds(tmp_path: Path) -> None:
+    result = api.run(config(tmp_path))
+    for record in result.rounds[1:]:
+        assert record["steps"] == 3 * 4
+        assert record["tokens"] == sum(site["tokens"] for site in record["sites"].values()) > 0
+    told = result.summary["tokens"]
+    assert told["trained"] == sum(record["tokens"] for record in result.rounds[1:])
+    assert told["per_second"] == pytest.approx(told["trained"] / result.summary["seconds"]["train"], rel=1e-2)
+
+
+def test_what_one_participant_trained_on_stays_its_own_figure(tmp_path: Path) -> None:
+    result = api.run(config(tmp_path, sites=1, evaluation={"per_site": False}))
+    assert [(record["steps"], record["tokens"]) for record in result.rounds[1:]] == [(None, None)] * 3
+    assert result.summary["tokens"] == {"trained": None, "per_second": None}

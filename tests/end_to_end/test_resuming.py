@@ -53,7 +53,9 @@ def test_a_finished_run_is_gone_on_with_by_writing_the_same_again(tmp_path: Path
 
 
 def without_times(summary: Any) -> dict[str, Any]:
-    return {name: value for name, value in summary.items() if name != "seconds"}
+    """Return a summary without the times that were taken."""
+    kept = {name: value for name, value in summary.items() if name != "seconds"}
+    return kept | {"tokens": summary["tokens"]["trained"]}
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_begins_anew(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -223,3 +224,26 @@ def test_collecting_statistics_changes_none_of_them() -> None:
     first: Sums = {"loss": torch.tensor(1.0, dtype=torch.float64)}
     finished(collect_evaluations(("a", "b"), Evaluate({}, "test")), [("a", Evaluation(first)), ("b", sums(loss=2.0))])
     assert float(first["loss"]) == 1.0
+
+
+def test_counts_add_up_without_weights() -> None:
+    total = RunningSum(LIKE, {})
+    for weight, steps in ((1.0, 3), (5.0, 40)):
+        total.add(LocalUpdate(LIKE, weight, counts={"steps": steps, "tokens": 10 * steps}))
+    assert total.counts == {"steps": 43, "tokens": 430}
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ({"rows": 4}, "it counted rows; what may be counted is steps and tokens"),
+        ({"steps": -1}, "its count of steps is -1; a count is a whole number, 0 or more"),
+        ({"tokens": 2.5}, r"its count of tokens is 2\.5"),
+        ({"tokens": math.nan}, "its count of tokens is nan"),
+    ],
+)
+def test_a_count_that_is_none_leaves_the_update_out(counts: dict[str, Any], reason: str) -> None:
+    total = RunningSum(LIKE, {})
+    with pytest.raises(ParticipantError, match=reason):
+        total.add(LocalUpdate(LIKE, 1.0, counts=counts))
+    assert (total.reports, total.counts) == (0, {})

@@ -83,7 +83,7 @@ def run_in(
         keep_checkpoints=keep,
         observe=observe,
         learning_rate=lambda progress: 0.05 * (1 - progress),
-    )
+    ).state
 
 
 @pytest.fixture
@@ -107,6 +107,8 @@ def test_a_record_has_the_documented_shape(folder: RunFolder) -> None:
         "left_out",
         "weight",
         "train",
+        "steps",
+        "tokens",
         "learning_rate",
         "evaluation",
         "bytes",
@@ -122,7 +124,13 @@ def test_a_record_has_the_documented_shape(folder: RunFolder) -> None:
     assert second["evaluation"]["sites"].keys() == {"flat", "steep", "c"}
     assert second["sites"].keys() == {"flat", "steep"}
     assert second["train"] == {"loss": pytest.approx(sum(s["train"]["loss"] for s in second["sites"].values()) / 2)}
-    assert second["bytes"] == {"down": 3 * 2 * 16, "up": 2 * (2 * 16 + 8 + 8)}
+    assert second["bytes"] == {"down": 3 * 2 * 16, "up": 2 * (2 * 16 + 8 + 8 + 2 * 8)}
+    assert (first["steps"], first["tokens"]) == (5 + 5 + 1, 110)
+    assert (second["steps"], second["tokens"]) == (5 + 5, 100)
+    assert {name: (site["steps"], site["tokens"]) for name, site in second["sites"].items()} == {
+        "flat": (5, 50),
+        "steep": (5, 50),
+    }
     assert second["seconds"].keys() == {"train", "evaluate"}
 
 

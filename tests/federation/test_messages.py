@@ -32,6 +32,7 @@ def test_progress_runs_over_the_whole_run(rounds_over: int, part: float, expecte
         (Evaluate(HALF, "test"), 12),
         (LocalUpdate({"delta": SINGLE}, 3.0), 24 + 8),
         (LocalUpdate({"delta": SINGLE}, 3.0, {"control": HALF}, {"loss": 1.0, "norm": 2.0}), 36 + 3 * 8),
+        (LocalUpdate({"delta": SINGLE}, 3.0, counts={"steps": 3, "tokens": 70}), 24 + 3 * 8),
         (Evaluation({"loss": torch.zeros(3, dtype=torch.float64)}), 24),
         (Failure("Süd"), 4),
     ],

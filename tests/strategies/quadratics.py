@@ -48,7 +48,8 @@ class QuadraticTask:
         if self.exact:
             params = self._minimum(correction, start)
         kept = velocity if self.keep_optimizer else None
-        return LocalResult(trees.clone(params), self.weight, self.step_sizes, {"loss": self.loss(params)}, kept)
+        counts = {"steps": len(self.step_sizes), "tokens": 10 * len(self.step_sizes)}
+        return LocalResult(trees.clone(params), self.weight, self.step_sizes, {"loss": self.loss(params)}, kept, counts)
 
     def _step(
         self, params: ParamTree, velocity: ParamTree, step_size: float, correction: Correction, anchor: ParamTree

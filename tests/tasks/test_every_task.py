@@ -34,6 +34,33 @@ def test_the_loss_is_transformers_own_mean_times_the_units(family: Family, head:
         torch.testing.assert_close(loss.total, built_in_loss(model, head, batch) * loss.units)
 
 
+@EVERY_CASE
+def test_a_record_s_loss_is_its_mean_alone_whatever_its_company(family: Family, head: Head) -> None:
+    model, task = set_up(family, head)
+    batch = task.collate(task.encode(ROWS), KEY)
+    losses = task.record_losses(model, batch)
+    assert losses.dtype == torch.float32
+    for index, loss in enumerate(losses):
+        alone = {name: tensor[index : index + 1] for name, tensor in batch.items()}
+        expected = task.loss(model, alone)
+        torch.testing.assert_close(loss, expected.total / expected.units)
+
+
+@pytest.mark.parametrize(("family", "head"), [case for case in CASES if case[1] != "classification"])
+def test_a_record_without_a_predicted_token_has_the_loss_zero(family: Family, head: Head) -> None:
+    model, task = set_up(family, head)
+    batch = dict(task.collate(task.encode(ROWS), KEY))
+    batch["targets"] = batch["targets"].clone()
+    batch["targets"][2] = -100
+    losses = task.record_losses(model, batch)
+    assert losses[2].item() == 0
+    assert (losses[[0, 1, 3, 4, 5]] > 0).all()
+    batch["targets"][:] = -100
+    losses = task.record_losses(model, batch)
+    assert losses.requires_grad
+    assert not losses.any()
+
+
 def built_in_loss(model: Any, head: Head, batch: Batch) -> torch.Tensor:
     """Return the mean loss that the model computes when it is given labels."""
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}

@@ -60,6 +60,11 @@ class RowFitting:
         errors = (model(batch["inputs"]).squeeze(-1).float() - batch["targets"]) ** 2
         return Loss((errors * batch["counted"]).sum(), float(batch["counted"].sum()))
 
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        errors = (model(batch["inputs"]).squeeze(-1).float() - batch["targets"]) ** 2
+        sums: Tensor = (errors * batch["counted"]).sum(1)
+        return sums / batch["counted"].sum(1).clamp(min=1)
+
     def tally(self, model: nn.Module, batch: Batch) -> Sums:
         loss = self.loss(model, batch)
         return {"loss": loss.total.double(), "units": torch.tensor(loss.units, dtype=torch.float64)}

@@ -140,3 +140,12 @@ def test_the_optimizers_state_stays_only_if_it_is_kept() -> None:
     kept = site(replace(adamw, keep_optimizer=True)).train(initial(), CLOCK).optimizer
     assert kept is not None
     assert {name.rpartition("/")[2] for name in kept} == {"step", "exp_avg", "exp_avg_sq"}
+
+
+@pytest.mark.parametrize(("amount", "passes"), [({"epochs": 3}, 3), ({"epochs": None, "steps": 6}, 2)])
+def test_steps_and_the_tokens_of_their_rows_are_counted_without_padding(
+    amount: dict[str, int | None], passes: int
+) -> None:
+    result = site(replace(SETTINGS, **amount)).train(initial(), CLOCK)  # type: ignore[arg-type] # epochs and steps
+    tokens = sum(len(row["targets"]) for row in examples(10))
+    assert result.counts == {"steps": 3 * passes, "tokens": tokens * passes}

@@ -114,7 +114,7 @@ def _train(
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began
     observe(run_started(assembly, config.name, state.round + 1))
-    state = run_rounds(
+    ending = run_rounds(
         federation,
         state,
         folder,
@@ -125,9 +125,9 @@ def _train(
     )
     records = folder.records()
     _require_trained(records, folder)
-    assembly.workspace.load(state.params)
+    assembly.workspace.load(ending.state.params)
     save_model(assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter)
-    summary = run_summary(assembly, records, folder, start_seconds)
+    summary = run_summary(assembly, records, folder, start_seconds, ending.stopped)
     folder.write(folder.summary, json.dumps(summary, indent=2))
     write_model_card(folder.path)
     report = write_report(folder.path)

@@ -22,11 +22,16 @@ LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safeten
 
 
 def run_summary(
-    assembly: Assembly, records: Sequence[Record], folder: RunFolder, start_seconds: float
+    assembly: Assembly,
+    records: Sequence[Record],
+    folder: RunFolder,
+    start_seconds: float,
+    stopped: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the summary of a finished run.
 
     start_seconds: from the call to the first round, in the process that finished the run.
+    stopped: why it ended before its last round, if it did.
     """
     config = assembly.config
     played = [record for record in records if record["round"] > 0]
@@ -36,6 +41,7 @@ def run_summary(
         "name": config.name,
         "foedus": version("foedus"),
         "finished": len(played) == config.rounds.count,
+        "stopped": stopped,
         "rounds": len(played),
         "task": config.task.kind,
         "headline": assembly.task.headline,
@@ -51,6 +57,7 @@ def run_summary(
             **{way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
             "evaluation": sum(sum(evaluation["bytes"].values()) for evaluation in evaluations.values()),
         },
+        "tokens": tokens_trained(played, seconds["train"]),
         "seconds": {
             **{phase: round(value, 3) for phase, value in seconds.items()},
             "start": round(start_seconds, 3),
@@ -76,6 +83,18 @@ def run_summary(
         if isinstance(config.task, sections.CausalLM):
             summary["samples"] = sample_texts(assembly)
     return summary
+
+
+def tokens_trained(played: Sequence[Record], train_seconds: float) -> Mapping[str, float | None]:
+    """Return the tokens that all participants together trained on, and how many in a second of training.
+
+    None where a round's record does not tell: its strategy counts nothing, or it would be one site's own figure.
+    """
+    counts = [record["tokens"] for record in played]
+    if any(count is None for count in counts):
+        return {"trained": None, "per_second": None}
+    trained = sum(counts)
+    return {"trained": trained, "per_second": round(trained / train_seconds, 1) if train_seconds > 0 else None}
 
 
 def sample_texts(assembly: Assembly) -> Sequence[str]:

@@ -7,6 +7,8 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
+├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
+├── LedgerError      the record of spent privacy cannot be read or written, so nothing may be spent
 └── RunFolderError   a run folder is missing, in use, damaged, or of another run
 
 A message says what was being done, what was seen, what is allowed and what to do next.
@@ -40,6 +42,14 @@ class ParticipantError(FoedusError):
 
 class RoundError(FoedusError):
     """Too few participants reported, round after round."""
+
+
+class BudgetError(FoedusError):
+    """Privacy would be overspent, or spent where its ledger could not see it; nothing was sent or computed."""
+
+
+class LedgerError(FoedusError):
+    """A privacy ledger cannot be read or written; without it nothing may be spent."""
 
 
 class RunFolderError(FoedusError):

@@ -17,6 +17,7 @@ from foedus.core import trees
 from foedus.core.errors import ParticipantError
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
+    COUNTS,
     Evaluate,
     Evaluation,
     Failure,
@@ -90,7 +91,7 @@ class RunningSum:
     the weight. So the mean of equal updates, and of a single one, is that update to the last bit: one
     participant, or identical ones, train as if there were no federation.
     averaged_like, summed_like: the names and shapes that every update must have.
-    averaged: means. weight: the sum of all.
+    averaged: means. weight: the sum of all. counts: plain sums.
     """
 
     averaged_like: Trees
@@ -100,6 +101,7 @@ class RunningSum:
     metrics: dict[str, float] = field(default_factory=dict)
     weight: float = 0.0
     reports: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, update: LocalUpdate) -> None:
         """Add one update.
@@ -120,6 +122,8 @@ class RunningSum:
             trees.add_scaled_in_place(self.summed[name], tree, 1.0)
         for name, value in update.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + update.weight * value
+        for name, count in update.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
         self.weight += update.weight
         self.reports += 1
 
@@ -145,6 +149,11 @@ def check_update(update: LocalUpdate, averaged_like: Trees, summed_like: Trees) 
     for name, value in update.metrics.items():
         if not math.isfinite(value):
             raise ParticipantError(f"its metric {name} is {value}")
+    if undeclared := sorted(update.counts.keys() - set(COUNTS)):
+        raise ParticipantError(f"it counted {undeclared[0]}; what may be counted is {' and '.join(COUNTS)}")
+    for name, count in update.counts.items():
+        if not (isinstance(count, int) and count >= 0):
+            raise ParticipantError(f"its count of {name} is {count}; a count is a whole number, 0 or more")
     for given, expected in ((update.averaged, averaged_like), (update.summed, summed_like)):
         if given.keys() != expected.keys():
             raise ParticipantError(f"its update holds the parts {sorted(given)}; declared are {sorted(expected)}")
@@ -157,11 +166,12 @@ def check_update(update: LocalUpdate, averaged_like: Trees, summed_like: Trees) 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a training phase brought: the running sum, who was left out, bytes, and each one's metrics."""
+    """What a training phase brought: the running sum, who was left out, bytes, each one's metrics and counts."""
 
     total: RunningSum
     left_out: Mapping[ParticipantId, str]
     metrics: Mapping[ParticipantId, Mapping[str, float]]
+    counts: Mapping[ParticipantId, Mapping[str, int]]
     bytes_down: int
     bytes_up: int
 
@@ -169,6 +179,7 @@ class Collected:
 def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: RunningSum) -> Collector[Collected]:
     """Ask the cohort to train and add the updates to `total` in the clear, as they come in."""
     metrics: dict[ParticipantId, Mapping[str, float]] = {}
+    counts: dict[ParticipantId, Mapping[str, int]] = {}
     received_bytes = 0
 
     def accept(sender: ParticipantId, reply: Reply) -> None:
@@ -177,14 +188,14 @@ def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: Runn
             case LocalUpdate():
                 received_bytes += payload_bytes(reply)
                 total.add(reply)
-                metrics[sender] = reply.metrics
+                metrics[sender], counts[sender] = reply.metrics, reply.counts
             case Failure():
                 raise ParticipantError(reply.reason)
             case _:
                 raise ParticipantError(f"it answered a training request with {type(reply).__name__}")
 
     left_out = yield from phase(dict.fromkeys(cohort, request), accept)
-    return Collected(total, left_out, metrics, payload_bytes(request) * len(cohort), received_bytes)
+    return Collected(total, left_out, metrics, counts, payload_bytes(request) * len(cohort), received_bytes)
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from foedus.core.errors import RoundError, RunFolderError
+from foedus.core.errors import BudgetError, RoundError, RunFolderError
 from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
-from foedus.federation.collect import CollectedEvaluation
+from foedus.federation.collect import Collected, CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
-from foedus.federation.messages import Clock, Sums
+from foedus.federation.messages import COUNTS, Clock, Sums
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation, RoundReport, evaluate, play_round
 from foedus.federation.run_folder import RunFolder
 
 # After so many rounds in a row that did not stand, going on would only cost time.
 PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run's rounds ended. stopped: why before the last one; None after all of them."""
+
+    state: ServerState
+    stopped: str | None = None
 
 
 def start_or_resume(federation: Federation, initial: ServerState, folder: RunFolder, config_digest: str) -> ServerState:
@@ -50,20 +59,27 @@ def run_rounds(
     keep_checkpoints: int,
     observe: Observer = ignore,
     learning_rate: Callable[[float], float] | None = None,
-) -> ServerState:
-    """Play the rounds that are left and return the last state.
+) -> Ending:
+    """Play the rounds that are left, or as many as the privacy budgets allow, and return the last state.
 
     learning_rate: from progress in [0, 1] to the local learning rate, for the record.
-    Raises: RoundError when several rounds in a row do not stand; their checkpoint stays.
+    Raises: BudgetError if they do not allow the first one.
+        RoundError when several rounds in a row do not stand; their checkpoint stays.
     """
     if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
         record = initial_record(evaluate(federation, state, observe), federation)
         folder.append(record)
         observe(RoundEnded(record))
-    failed = 0
+    failed, stopped = 0, None
     while state.round < federation.plan.rounds:
         rate = learning_rate(Clock(state.round, federation.plan.rounds).progress(0)) if learning_rate else None
-        state, report = play_round(federation, state, observe)
+        try:
+            state, report = play_round(federation, state, observe)
+        except BudgetError as refusal:
+            if state.round == 0:
+                raise
+            stopped = str(refusal)
+            break
         record = round_record(report, federation, rate)
         size = folder.append(record)
         save_checkpoint(
@@ -85,7 +101,9 @@ def run_rounds(
                 + (f" ({reasons})" if reasons else "")
                 + f". {folder.path} holds the state; mend the cause and go on with --resume"
             )
-    return state
+    if federation.guard is not None:
+        federation.guard.finish()
+    return Ending(state, stopped)
 
 
 def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any]:
@@ -110,14 +128,25 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "left_out": dict(collected.left_out),
         "weight": total.weight if shown else None,
         "train": {name: value / total.weight for name, value in total.metrics.items()} if shown else {},
+        **{name: counted(report.collected, name) if shown else None for name in COUNTS},
         "learning_rate": learning_rate,
         "evaluation": evaluation_record(report.evaluation, federation) if report.evaluation else None,
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
+    if report.privacy is not None:
+        record["privacy"] = dict(report.privacy)
     if federation.plan.per_site:
-        record["sites"] = {name: {"train": dict(metrics)} for name, metrics in collected.metrics.items()}
+        record["sites"] = {
+            name: {"train": dict(metrics), **{count: collected.counts[name].get(count) for count in COUNTS}}
+            for name, metrics in collected.metrics.items()
+        }
     return record
+
+
+def counted(collected: Collected, name: str) -> int | None:
+    """Return a count's sum over all updates; None if the strategy's updates do not hold it."""
+    return collected.total.counts.get(name, 0) if all(name in c for c in collected.counts.values()) else None
 
 
 def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any] | None:

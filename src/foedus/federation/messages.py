@@ -18,6 +18,7 @@ from foedus.core.trees import ParamTree
 ParticipantId = str
 Trees = Mapping[str, ParamTree]  # named trees: what a strategy sends, or what somebody remembers
 Sums = Mapping[str, Tensor]  # float64 statistics that add up over records and over participants
+COUNTS = ("steps", "tokens")  # what an update may count of its training: optimizer steps, tokens trained on
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class LocalUpdate:
     summed: trees whose plain sum it uses.
     weight: this participant's weight, > 0; it is summed too.
     metrics: numbers averaged with the same weight, such as the training loss.
+    counts: whole numbers whose plain sum is used, of COUNTS.
     encoded: more trees to be averaged, in fewer bytes; they stay encoded until they are added.
     """
 
@@ -122,6 +124,7 @@ class LocalUpdate:
     summed: Trees = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     encoded: Mapping[str, EncodedTree] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     def decoded(self) -> LocalUpdate:
         """Return the same update with every encoded tree among those to be averaged.
@@ -170,7 +173,8 @@ def payload_bytes(message: Request | Reply) -> int:
         case LocalUpdate():
             parts = [*message.averaged.values(), *message.summed.values()]
             encoded = sum(tree.byte_size() for tree in message.encoded.values())
-            return sum(trees.byte_size(tree) for tree in parts) + encoded + number * (1 + len(message.metrics))
+            numbers = 1 + len(message.metrics) + len(message.counts)
+            return sum(trees.byte_size(tree) for tree in parts) + encoded + number * numbers
         case Evaluation():
             return trees.byte_size(message.sums)
         case CountPairs():

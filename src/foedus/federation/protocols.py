@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
+    COUNTS,
     Broadcast,
     Clock,
     EncodedTree,
@@ -20,6 +21,7 @@ from foedus.federation.messages import (
     Reply,
     Request,
     Sums,
+    Train,
     Trees,
 )
 
@@ -51,6 +53,7 @@ class LocalResult:
     step_sizes: the learning rate of each optimizer step, in order.
     metrics: weighted means over the round, such as {"loss": …}.
     optimizer: the optimizer's state, or None if the run does not keep it.
+    counts: what was done in the round, of COUNTS: numbers that add up over participants.
     """
 
     params: ParamTree
@@ -58,6 +61,7 @@ class LocalResult:
     step_sizes: Sequence[float]
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: ParamTree | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class LocalTask(Protocol):
@@ -200,7 +204,8 @@ class Algorithm:
         """Return an update as large as every participant's, of no meaningful values."""
         plain = {part.name: part.template(params) for part in self.parts if part.averaged and part.encode is None}
         encoded = {part.name: part.encode(part.template(params)) for part in self.parts if part.encode is not None}
-        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded)
+        counts = dict.fromkeys(COUNTS, 0)
+        return LocalUpdate(plain, 1.0, self.templates(params, averaged=False), metrics, encoded, counts)
 
 
 class Engine(Protocol):
@@ -233,4 +238,28 @@ class Engine(Protocol):
 
     def load_memories(self, folder: Path) -> None:
         """Make the participants remember what a folder of save_memories holds."""
+        ...
+
+
+class Guard(Protocol):
+    """Who keeps count of what rounds cost in privacy, and may forbid one. Rounds are counted from 1, as in records."""
+
+    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+        """Write down what a round costs, before anything of it is sent or computed.
+
+        Raises: BudgetError if it would cost more than is allowed, with nothing spent; LedgerError if it
+            cannot be written down.
+        """
+        ...
+
+    def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
+        """Note that a round is over. What was charged to one who was asked stays charged, answered or not."""
+        ...
+
+    def record(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the record of a settled round says about privacy, as JSON values."""
+        ...
+
+    def finish(self) -> None:
+        """Note that no round of this run follows: what only a redone round would need is forgotten."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from foedus.core import trees
 from foedus.core.errors import ConfigError
@@ -28,7 +29,7 @@ from foedus.federation.messages import (
     Sums,
     Train,
 )
-from foedus.federation.protocols import Algorithm, Engine, ServerState
+from foedus.federation.protocols import Algorithm, Engine, Guard, ServerState
 from foedus.federation.sampling import Sampler
 
 Scores = Mapping[str, float]
@@ -57,6 +58,7 @@ class Federation:
     """Everything that a run needs but its state.
 
     score: turns evaluation statistics, of one site or summed, into metrics.
+    guard: keeps count of the privacy that rounds cost, and may forbid one; None where nothing is promised.
     """
 
     algorithm: Algorithm
@@ -65,11 +67,12 @@ class Federation:
     plan: RoundPlan
     seed: SeedKey
     score: Callable[[Sums], Scores]
+    guard: Guard | None = None
 
 
 @dataclass(frozen=True)
 class RoundReport:
-    """What happened in one round."""
+    """What happened in one round. privacy: what it cost, if somebody keeps count."""
 
     round: int
     cohort: Sequence[ParticipantId]
@@ -78,6 +81,7 @@ class RoundReport:
     evaluation: CollectedEvaluation | None
     train_seconds: float
     evaluate_seconds: float
+    privacy: Mapping[str, Any] | None = None
 
     @property
     def stood(self) -> bool:
@@ -92,7 +96,8 @@ def play_round(
 
     With fewer than `min_reports` usable updates the round does not stand: the parameters and all
     memories stay as they were, and the clock goes on.
-    Raises: ConfigError if the strategy's step returns other parameters than the model's.
+    Raises: ConfigError if the strategy's step returns other parameters than the model's; BudgetError if the
+        guard forbids the round, with nothing sent or computed.
     """
     started = time.perf_counter()
     algorithm, plan = federation.algorithm, federation.plan
@@ -103,6 +108,9 @@ def play_round(
         averaged_like=algorithm.templates(state.params, averaged=True),
         summed_like=algorithm.templates(state.params, averaged=False),
     )
+    guard = federation.guard
+    if guard is not None:
+        guard.reserve(state.round + 1, cohort, request)
     observe(RoundStarted(state.round + 1, cohort))
     notice = announce(observe, state.round + 1, "train", plan.per_site)
     collected = drive(collect_updates(cohort, request, total), federation.engine, notice)
@@ -118,12 +126,18 @@ def play_round(
         params = trees.cast(stepped, like=state.params)
         if not trees.is_finite(params):
             reason, params, memory = "the step led to NaN or infinite parameters", state.params, state.memory
-    federation.engine.settle([] if reason else [name for name in cohort if name not in collected.left_out])
+    answered = [name for name in cohort if name not in collected.left_out]
+    federation.engine.settle([] if reason else answered)
+    privacy = None
+    if guard is not None:
+        guard.settle(state.round + 1, cohort, answered)
+        privacy = guard.record(state.round + 1)
     after = ServerState(state.round + 1, params, memory)
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
     finished = time.perf_counter()
-    return after, RoundReport(after.round, cohort, collected, reason, evaluation, trained - started, finished - trained)
+    seconds = trained - started, finished - trained
+    return after, RoundReport(after.round, cohort, collected, reason, evaluation, *seconds, privacy)
 
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:

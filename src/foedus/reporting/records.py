@@ -44,6 +44,8 @@ class SiteRound:
     """What one site tells of its own training in a round, if the run declares it."""
 
     train: Metrics = field(default_factory=dict)
+    steps: int | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class RoundRecord:
     reason: str | None = None
     train: Metrics = field(default_factory=dict)
     weight: float | None = None
+    steps: int | None = None
+    tokens: int | None = None
     learning_rate: float | None = None
     evaluation: Evaluation | None = None
     bytes: Mapping[str, Number] = field(default_factory=dict)
@@ -107,6 +111,7 @@ class Summary:
     sites: Mapping[str, SiteRows] | None = None
     participants: int | None = None
     bytes: Mapping[str, Number] = field(default_factory=dict)
+    tokens: Mapping[str, float | None] = field(default_factory=dict)
     seconds: Mapping[str, Number] = field(default_factory=dict)
     strategy: str = "unknown"
     model: str = "unknown"

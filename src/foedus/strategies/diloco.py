@@ -59,7 +59,7 @@ def diloco(
                 result = task.train(broadcast.params, broadcast.clock, optimizer=broadcast.trees["optimizer"])
         inner = {"optimizer": _whole_state(result, broadcast.trees["optimizer"])} if averages else {}
         sent = trees.clone(result.params) if upload == "params" else pseudo_gradient(broadcast, result)
-        return LocalUpdate({upload: sent, **inner}, result.weight, metrics=result.metrics), memory
+        return LocalUpdate({upload: sent, **inner}, result.weight, metrics=result.metrics, counts=result.counts), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
         mean = aggregate.averaged[upload]

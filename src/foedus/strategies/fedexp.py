@@ -20,7 +20,7 @@ def fedexp(epsilon: float = 1e-3) -> Algorithm:
         result, memory = train(task, broadcast, memory)
         delta = pseudo_gradient(broadcast, result)
         parts = {"delta": delta, "squared_norm": scalar(trees.squared_norm(delta))}
-        return LocalUpdate(parts, result.weight, metrics=result.metrics), memory
+        return LocalUpdate(parts, result.weight, metrics=result.metrics, counts=result.counts), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
         delta = aggregate.averaged["delta"]

@@ -23,7 +23,7 @@ def fednova(momentum: float = 0.0, server_learning_rate: float = 1.0) -> Algorit
         length = path_length(result.step_sizes, momentum)
         direction = trees.scale(pseudo_gradient(broadcast, result), 1 / length if length > 0 else 0.0)
         parts = {"direction": direction, "path": scalar(length)}
-        return LocalUpdate(parts, result.weight, metrics=result.metrics), memory
+        return LocalUpdate(parts, result.weight, metrics=result.metrics, counts=result.counts), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
         effective = float(aggregate.averaged["path"]["value"])

@@ -31,7 +31,8 @@ def scalar(value: float) -> ParamTree:
 
 def delta_update(broadcast: Broadcast, result: LocalResult) -> LocalUpdate:
     """Return the update of FedAvg: the pseudo-gradient, with the run's weight."""
-    return LocalUpdate({"delta": pseudo_gradient(broadcast, result)}, result.weight, metrics=result.metrics)
+    delta = pseudo_gradient(broadcast, result)
+    return LocalUpdate({"delta": delta}, result.weight, metrics=result.metrics, counts=result.counts)
 
 
 def train_and_send_delta(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:

@@ -43,6 +43,7 @@ def scaffold(option: Literal[1, 2] = 2, server_learning_rate: float = 1.0) -> Al
             summed={"control": trees.subtract(renewed, own)},
             weight=result.weight,
             metrics=result.metrics,
+            counts=result.counts,
         )
         return update, {**memory, "control": renewed}
 

@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Sums
 from foedus.tasks.documents import pack, read_documents
 from foedus.tasks.encoding import EncodedRows, RaggedTensor, pad, padding_mask, text_column
 from foedus.tasks.model_calls import compute_logits
-from foedus.tasks.token_loss import IGNORED, token_loss, token_score, token_tally
+from foedus.tasks.token_loss import IGNORED, record_token_losses, token_loss, token_score, token_tally
 from foedus.training.task import Batch, Example, Loss
 
 
@@ -73,6 +73,10 @@ class CausalLM:
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the cross-entropy summed over predicted tokens."""
         return token_loss(compute_logits(model, batch), batch["targets"])
+
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return each record's mean cross-entropy over its own predicted tokens; a packed block is one record."""
+        return record_token_losses(compute_logits(model, batch), batch["targets"])
 
     @torch.inference_mode()
     def tally(self, model: nn.Module, batch: Batch) -> Sums:

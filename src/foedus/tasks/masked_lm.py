@@ -26,7 +26,7 @@ from foedus.tasks.encoding import (
     tokenise,
 )
 from foedus.tasks.model_calls import compute_logits
-from foedus.tasks.token_loss import IGNORED, sparse_token_loss, token_score, token_tally
+from foedus.tasks.token_loss import IGNORED, sparse_record_token_losses, sparse_token_loss, token_score, token_tally
 from foedus.training.task import Batch, Example, Loss
 
 
@@ -105,6 +105,10 @@ class MaskedLM:
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the cross-entropy summed over the chosen tokens."""
         return sparse_token_loss(compute_logits(model, batch), batch["targets"])
+
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return each record's mean cross-entropy over its own chosen tokens; a packed block is one record."""
+        return sparse_record_token_losses(compute_logits(model, batch), batch["targets"])
 
     @torch.inference_mode()
     def tally(self, model: nn.Module, batch: Batch) -> Sums:

@@ -14,7 +14,7 @@ from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Sums
 from foedus.tasks.encoding import EncodedRows, pad, padding_mask, text_column, tokenise
 from foedus.tasks.model_calls import compute_logits, generate_greedily
-from foedus.tasks.token_loss import IGNORED, token_loss, token_score, token_tally
+from foedus.tasks.token_loss import IGNORED, record_token_losses, token_loss, token_score, token_tally
 from foedus.training.task import Batch, Example, Loss
 
 
@@ -67,6 +67,10 @@ class SequenceToSequence:
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the cross-entropy summed over target tokens."""
         return token_loss(_teacher_forced_logits(model, batch), batch["targets"])
+
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return each record's mean cross-entropy over its own target tokens."""
+        return record_token_losses(_teacher_forced_logits(model, batch), batch["targets"])
 
     @torch.inference_mode()
     def tally(self, model: nn.Module, batch: Batch) -> Sums:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
-from torch import nn
+from torch import Tensor, nn
 
 from foedus.core.errors import DataError
 from foedus.core.seeds import SeedKey
@@ -74,6 +74,10 @@ class TextClassification:
         """Return the cross-entropy summed over records."""
         logits = compute_logits(model, batch).float()
         return Loss(F.cross_entropy(logits, batch["labels"], reduction="sum"), units=float(len(batch["labels"])))
+
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return each record's cross-entropy."""
+        return F.cross_entropy(compute_logits(model, batch).float(), batch["labels"], reduction="none")
 
     @torch.inference_mode()
     def tally(self, model: nn.Module, batch: Batch) -> Sums:

@@ -32,6 +32,28 @@ def sparse_token_loss(logits: Tensor, targets: Tensor) -> Loss:
     return token_loss(logits[predicted], targets[predicted])
 
 
+def record_token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return each record's mean cross-entropy over its own targets that are not IGNORED, in float32; 0 with none.
+
+    logits: Shape (records, tokens, vocabulary). targets: Shape (records, tokens). Returns: Shape (records,).
+    """
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return losses.view(targets.shape).sum(1) / _predicted_tokens(targets)
+
+
+def sparse_record_token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return what record_token_losses does, computed on the predicted tokens alone: for when they are few."""
+    predicted = targets != IGNORED
+    losses = F.cross_entropy(logits[predicted].float(), targets[predicted], reduction="none")
+    sums = losses.new_zeros(len(targets)).index_add(0, predicted.nonzero()[:, 0], losses)
+    return sums / _predicted_tokens(targets)
+
+
+def _predicted_tokens(targets: Tensor) -> Tensor:
+    """Return how many targets each record has, at least 1."""
+    return (targets != IGNORED).sum(1).clamp(min=1)
+
+
 def token_tally(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Return the summed loss, and how many tokens were predicted, and rightly so."""
     predicted = targets != IGNORED

@@ -67,7 +67,7 @@ class SiteTask:
             group_by_length=settings.group_by_length,
         )
         step_sizes: list[float] = []
-        loss_total, units = torch.zeros((), device=workspace.device), 0.0
+        loss_total, units, tokens = torch.zeros((), device=workspace.device), 0.0, 0
         with torch_seeded(key.child("dropout"), workspace.device):
             for index, indices in enumerate(batches):
                 total, step_units = self._backward(rows, indices, key.child("collate", index))
@@ -76,14 +76,15 @@ class SiteTask:
                 rate = learning_rate_at(settings, clock.progress(index / self.steps))
                 workspace.step(rate, settings.gradient_clip, correction, start)
                 step_sizes.append(rate)
-                loss_total, units = loss_total + total, units + step_units
+                loss_total, units, tokens = loss_total + total, units + step_units, tokens + self._tokens(indices)
         if units == 0:
             raise ParticipantError("its training rows hold nothing to learn from (no predicted token)")
         loss = float(loss_total) / units
         if not math.isfinite(loss):
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
-        return LocalResult(workspace.live_params(), self._weight(), step_sizes, {"loss": loss}, kept)
+        counts = {"steps": len(step_sizes), "tokens": tokens}
+        return LocalResult(workspace.live_params(), self._weight(), step_sizes, {"loss": loss}, kept, counts)
 
     def gradient(self, params: ParamTree) -> ParamTree:
         """Return the gradient of the mean loss over all training rows, without dropout."""
@@ -123,6 +124,10 @@ class SiteTask:
                 return float(sum(self._lengths["train"]))
             case "uniform":
                 return 1.0
+
+    def _tokens(self, batches: Sequence[Sequence[int]]) -> int:
+        """Return the training rows' tokens in the batches, padding left out."""
+        return sum(self._lengths["train"][i] for indices in batches for i in indices)
 
     def _training_rows(self) -> Sequence[Example]:
         rows = self.splits.get("train", ())

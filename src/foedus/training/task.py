@@ -78,6 +78,15 @@ class Task(Protocol):
         """Return the batch's summed loss; the trainer divides it."""
         ...
 
+    def record_losses(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return each record's own loss, differentiable: the mean over its own units, 0 if it has none.
+
+        No record's loss may depend on another record: private training bounds what one record does by clipping the
+        gradient of its loss. A mean over the units of the whole batch would make all losses depend on each length.
+        Shape: (records,), fp32.
+        """
+        ...
+
     def tally(self, model: nn.Module, batch: Batch) -> Sums:
         """Return the batch's additive statistics in float64, without gradients."""
         ...
