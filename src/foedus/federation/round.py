@@ -155,7 +155,7 @@ def evaluate(federation: Federation, state: ServerState, observe: Observer = ign
 def announce(
     observe: Observer, round_number: int, phase: Phase, per_site: bool
 ) -> Callable[[ParticipantId, Reply], None]:
-    """Return a function that tells the observer of each reply; losses only where sites' figures may show."""
+    """Return a function that tells the observer of each reply; losses and times only where sites' figures may show."""
     started = time.perf_counter()
 
     def notice(sender: ParticipantId, reply: Reply) -> None:
@@ -163,6 +163,6 @@ def announce(
         seconds, started = time.perf_counter() - started, time.perf_counter()
         loss = reply.metrics.get("loss") if per_site and isinstance(reply, LocalUpdate) else None
         failure = reply.reason if isinstance(reply, Failure) else None
-        observe(ParticipantReported(round_number, sender, phase, loss, seconds, failure))
+        observe(ParticipantReported(round_number, sender, phase, loss, seconds if per_site else None, failure))
 
     return notice
