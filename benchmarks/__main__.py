@@ -1,17 +1,19 @@
-"""Run all benchmarks, or those named: python -m benchmarks [start] [simulation] [memory] [compression]."""
+"""Run all benchmarks, or those named: python -m benchmarks [start] [simulation] [memory] [compression]
+[accounting]."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from benchmarks import compression, memory, simulation, start
+from benchmarks import accounting, compression, memory, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
     "simulation": simulation.main,
     "memory": memory.main,
     "compression": compression.main,
+    "accounting": accounting.main,
 }
 
 if __name__ == "__main__":

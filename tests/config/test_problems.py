@@ -95,6 +95,17 @@ def found(**values: Any) -> list[str]:
             "strategy.weighting: tokens suits language models, ",
         ),
         ({"local": {"epochs": 1, "steps": 1}}, "local: give epochs or steps, not both"),
+        ({"local": {"epochs": 1, "seconds": 1.0}}, "local: give epochs or seconds, not both"),
+        ({"local": {"speeds": {"a": 1.0}}}, "local.speeds: goes with local.seconds, which is not given; "),
+        ({"local": {"replay": "runs/x"}}, "local.replay: goes with local.seconds, which is not given; "),
+        (
+            {"local": {"seconds": 1.0, "speeds": {"a": 1.0}, "replay": "runs/x"}},
+            "local: speeds and replay both say how many steps participants make; ",
+        ),
+        (
+            {"strategy": {"weighting": "tokens_seen"}},
+            "strategy.weighting: tokens_seen suits language models, ",
+        ),
         (
             {"task": CONTINUE, "model": {"path": "m", "tuning": "head"}},
             "model.tuning: head trains the layer that a task puts on a model, and causal_lm puts none: a language "

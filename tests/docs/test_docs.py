@@ -27,8 +27,8 @@ REST = {
 }
 BASES = (ROOT, ROOT / "src" / "foedus", ROOT / "examples")
 OURS = re.compile(
-    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|reporting|"
-    r"scenarios|strategies|tasks|training)/[\w./-]*$"
+    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|"
+    r"privacy|reporting|scenarios|strategies|tasks|training)/[\w./-]*$"
 )
 
 

@@ -44,10 +44,11 @@ class Flaky(QuadraticTask):
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        **options: Any,
     ) -> LocalResult:
         if self.fails(clock.round):
             raise ParticipantError("the disk is full")
-        return super().train(start, clock, correction, optimizer)
+        return super().train(start, clock, correction, optimizer, **options)
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:
         if self.breaks_in_evaluation:

@@ -162,7 +162,10 @@ def test_a_result_that_got_worse_is_said_to_be_worse(tmp_path: Path) -> None:
 
 def test_a_lower_perplexity_is_better(tmp_path: Path) -> None:
     _html, page = page_of(make_run(tmp_path, MadeRun(headline="perplexity", rounds=300, sites=hospitals(5))))
-    assert re.search(r"perplexity \S+ \(\S+ bits per byte\) on all sites' test rows, down from 2,\d{3} before training; the worst", page.text)
+    assert re.search(
+        r"perplexity \S+ \(\S+ bits per byte\) on all sites' test rows, down from 2,\d{3} before training; the worst",
+        page.text,
+    )
     assert "which is worse" not in page.text
     assert "perplexity (logarithmic scale)" in page.text
     assert "151 of 301 rounds" in page.text

@@ -52,7 +52,7 @@ def compare(
     rows for as many passes. Both are plain training: nothing is averaged and the optimizer is kept.
     seeds: that many, counted up from the configuration's; data, model and training all follow the seed.
     go_on: continue a comparison that was interrupted.
-    Raises: as foedus.run; ConfigError if sites' own metrics may not be shown.
+    Raises: as foedus.run; ConfigError if sites' own metrics may not be shown, or a round's steps follow from time.
     """
     resolved = as_config(config, overrides)
     refuse_problems(resolved)
@@ -60,6 +60,11 @@ def compare(
         raise ConfigError(
             "evaluation.per_site is false, but a comparison shows each site's own figures; "
             "set it to true for a comparison on data of your own"
+        )
+    if resolved.local.seconds is not None:
+        raise ConfigError(
+            "local.seconds lets participants make as many steps as they find time for, so that the arms of a "
+            "comparison would make different numbers; set local.steps for all of them, and local.seconds to null"
         )
     folder = RunFolder(resolved.run_folder.with_name(f"{resolved.name}-compare"))
     with opened(folder):

@@ -81,7 +81,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
                 name=site.name,
                 rows={split: table.num_rows for split, table in site.splits.items()},
                 labels=_labels(assembly, site.name),
-                steps=assembly.site_task(site.name).steps if site.rows("train") else 0,
+                steps=assembly.site_task(site.name).steps_of(0) if site.rows("train") else 0,
             )
             for site in assembly.data.sites
         ],
@@ -91,8 +91,23 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         sent=assembly.counts.sent,
         traffic=_traffic(assembly, federation),
         device=str(assembly.workspace.device),
-        notes=[*explanation.notes, *assembly.loaded.notes, *([assembly.data.note] if assembly.data.note else [])],
+        notes=[
+            *explanation.notes,
+            *_pace(config.local),
+            *assembly.loaded.notes,
+            *([assembly.data.note] if assembly.data.note else []),
+        ],
     )
+
+
+def _pace(local: sections.Local) -> Sequence[str]:
+    """Return what is to be said of rounds whose steps are not known before they start."""
+    if local.seconds is None or local.replay is not None:
+        return []
+    return [
+        f"a round lasts about {local.seconds:g} seconds of training; participants that local.speeds does not name make "
+        f"{local.steps} steps in their first one, and later as many as fit at the speed measured"
+    ]
 
 
 def _labels(assembly: Assembly, name: str) -> Counter[str]:

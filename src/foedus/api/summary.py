@@ -35,7 +35,8 @@ def run_summary(
     """
     config = assembly.config
     played = [record for record in records if record["round"] > 0]
-    seconds = {phase: sum(r["seconds"][phase] for r in played) for phase in ("train", "evaluate")}
+    timed = [record for record in played if not record.get("cohort_hidden")]
+    seconds = {phase: sum(r["seconds"][phase] for r in timed) for phase in ("train", "evaluate")}
     evaluations = {r["round"]: r["evaluation"] for r in records if r.get("evaluation")}
     summary: dict[str, Any] = {
         "name": config.name,
@@ -54,14 +55,14 @@ def run_summary(
             "sent": assembly.counts.sent,
         },
         "bytes": {
-            **{way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
+            **{way: sum(r["bytes"][way] for r in timed) for way in ("down", "up") if timed},
             "evaluation": sum(sum(evaluation["bytes"].values()) for evaluation in evaluations.values()),
         },
         "tokens": tokens_trained(played, seconds["train"]),
         "seconds": {
-            **{phase: round(value, 3) for phase, value in seconds.items()},
+            **{phase: round(value, 3) for phase, value in seconds.items() if timed},
             "start": round(start_seconds, 3),
-            "total": round(start_seconds + sum(seconds.values()), 3),
+            **({"total": round(start_seconds + sum(seconds.values()), 3)} if timed else {}),
         },
         "participants": len(assembly.data.sites),
         "strategy": config.strategy.kind,
@@ -90,8 +91,8 @@ def tokens_trained(played: Sequence[Record], train_seconds: float) -> Mapping[st
 
     None where a round's record does not tell: its strategy counts nothing, or it would be one site's own figure.
     """
-    counts = [record["tokens"] for record in played]
-    if any(count is None for count in counts):
+    counts = [record["tokens"] for record in played if record.get("tokens") is not None]
+    if len(counts) < len(played):
         return {"trained": None, "per_second": None}
     trained = sum(counts)
     return {"trained": trained, "per_second": round(trained / train_seconds, 1) if train_seconds > 0 else None}

@@ -10,6 +10,7 @@ import torch
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
+from foedus.config.pace import build_paces
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
@@ -26,6 +27,7 @@ from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
 from foedus.strategies.fedavg import fedavg
+from foedus.training.pacing import Pace, paced
 from foedus.training.settings import LocalSettings
 from foedus.training.site_task import SiteTask
 from foedus.training.task import Example, Task
@@ -39,6 +41,7 @@ class Assembly:
     """What a run, and every baseline beside it, is made of.
 
     examples: by participant and split, encoded once.
+    paces: what decides on each participant's steps; empty if the settings do.
     initial: the parameters that every arm starts from.
     """
 
@@ -52,6 +55,7 @@ class Assembly:
     examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]]
     initial: ParamTree
     key: SeedKey
+    paces: Mapping[ParticipantId, Pace]
 
     def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
         """Return the run itself; `algorithm` takes the place of the configured strategy."""
@@ -59,6 +63,8 @@ class Assembly:
             algorithm = build_algorithm(self.config, self.workspace.optimizer_like())
         else:
             algorithm = compress(algorithm, self.config.compression)
+        if self.paces:
+            algorithm = paced(algorithm)
         return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
 
     def alone(self, site: ParticipantId) -> Federation:
@@ -114,7 +120,8 @@ class Assembly:
         self, name: ParticipantId, splits: Mapping[str, Sequence[Example]], settings: LocalSettings | None = None
     ) -> SiteTask:
         key = self.key.child("participant", name)
-        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key)
+        pace = self.paces.get(name) if settings is None else None  # baselines have settings of their own
+        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, pace)
 
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
@@ -130,6 +137,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
     _require_enough(config, len(data.sites))
+    paces = build_paces(config, [site.name for site in data.sites])
     built = build_tokenizer(config, data.sites)
     task = build_task(config.task, built.tokenizer, data.labels)
     loaded = load_model(build_source(config), built.tokenizer, task.auto_class, key.child("model"), data.labels or ())
@@ -153,6 +161,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         examples=examples,
         initial=trees.clone(workspace.parameters),
         key=key,
+        paces=paces,
     )
 
 

@@ -92,10 +92,10 @@ def _unknown_participants(files: sections.Files) -> Iterator[str]:
 
 def _strategy(config: RunConfig) -> Iterator[str]:
     strategy, optimizer = config.strategy, config.local.optimizer
-    if strategy.weighting == "tokens" and isinstance(config.task, sections.TextClassification):
+    if strategy.weighting in ("tokens", "tokens_seen") and isinstance(config.task, sections.TextClassification):
         yield (
-            "strategy.weighting: tokens suits language models, whose loss is a mean over tokens; a classifier's is a "
-            "mean over examples; use examples or uniform"
+            f"strategy.weighting: {strategy.weighting} suits language models, whose loss is a mean over tokens; a "
+            "classifier's is a mean over examples; use examples or uniform"
         )
     match strategy, optimizer:
         case sections.Scaffold(), sections.AdamW() | sections.Muon():
@@ -176,8 +176,16 @@ def _compression(config: RunConfig) -> Iterator[str]:
 
 
 def _local(config: RunConfig) -> Iterator[str]:
-    if config.local.epochs is not None and config.local.steps is not None:
+    local = config.local
+    if local.epochs is not None and local.seconds is not None:
+        yield "local: give epochs or seconds, not both"
+    elif local.epochs is not None and local.steps is not None:
         yield "local: give epochs or steps, not both"
+    for name in ("speeds", "replay"):
+        if getattr(local, name) and local.seconds is None:
+            yield f"local.{name}: goes with local.seconds, which is not given; remove it, or give local.seconds"
+    if local.speeds and local.replay:
+        yield "local: speeds and replay both say how many steps participants make; remove one of the two"
 
 
 def _rounds(config: RunConfig) -> Iterator[str]:

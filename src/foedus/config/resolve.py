@@ -9,6 +9,8 @@ from typing import Any
 from foedus.config import sections
 from foedus.config.sections import RunConfig
 
+FIRST_STEPS = 10  # of a participant whose speed is not known yet; enough to measure it
+
 
 def resolve(config: RunConfig) -> RunConfig:
     """Return the configuration with every value that was left out filled in; what was given stays."""
@@ -36,12 +38,18 @@ def _participants(participants: sections.Participants) -> sections.Participants:
 
 
 def _strategy(config: RunConfig) -> sections.Strategy:
-    """A language model's loss is a mean over tokens, so participants count by these."""
+    """A language model's loss is a mean over tokens, so participants count by these.
+
+    In a given time a slow participant goes a short way, however much it holds; so what it trained on counts then.
+    FedNova takes the unequal steps out of the updates itself, and wants to know what each one holds.
+    """
     match config.strategy:
         case sections.Scaffold() | sections.FedDyn():
             return config.strategy
+    timed = config.local.seconds is not None and not isinstance(config.strategy, sections.FedNova)
+    by_tokens = "tokens_seen" if timed else "tokens"
     by_records = isinstance(config.task, sections.TextClassification)
-    strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else "tokens")
+    strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else by_tokens)
     return _diloco(strategy, config) if isinstance(strategy, sections.DiLoCo) else strategy
 
 
@@ -71,13 +79,15 @@ def usual_outer_momentum(rounds: int, server_learning_rate: float) -> float:
 
 def _local(config: RunConfig) -> sections.Local:
     keep = isinstance(config.strategy, sections.DiLoCo) and config.strategy.inner_state == "keep"
+    given = config.local
+    timed = given.seconds is not None
     local: sections.Local = _filled(
-        config.local,
+        given,
         keep_optimizer=keep,
-        epochs=None if config.local.steps else 1,
+        epochs=None if given.steps or timed else 1,
         learning_rate=usual_learning_rate(config.local.optimizer, config.model),
     )
-    return local
+    return local.model_copy(update={"steps": FIRST_STEPS}) if timed and given.steps is None else local
 
 
 def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) -> float:

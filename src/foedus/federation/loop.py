@@ -19,6 +19,9 @@ from foedus.federation.run_folder import RunFolder
 # After so many rounds in a row that did not stand, going on would only cost time.
 PATIENCE = 3
 
+# All else in a round's record tells who took part in it, how many, or what of a participant's work cannot be used.
+TOLD_OF_HIDDEN_COHORTS = ("round", "stood", "reason", "learning_rate", "evaluation", "privacy")
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -64,7 +67,7 @@ def run_rounds(
 
     learning_rate: from progress in [0, 1] to the local learning rate, for the record.
     Raises: BudgetError if they do not allow the first one.
-        RoundError when several rounds in a row do not stand; their checkpoint stays.
+        RoundError when several rounds in a row do not stand, or bring nothing but noise; their checkpoint stays.
     """
     if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
         record = initial_record(evaluate(federation, state, observe), federation)
@@ -90,20 +93,29 @@ def run_rounds(
             keep_checkpoints,
         )
         observe(RoundEnded(record))
-        if report.stood:
+        if report.stood and not came_to_nothing(report):
             failed = 0
         elif len(report.cohort) >= federation.plan.min_reports:  # a small draw says nothing about the participants
             failed += 1
         if failed == PATIENCE:
+            last = report.reason or "nobody sent an update that can be used"
             reasons = "; ".join(f"{name} {why}" for name, why in list(report.collected.left_out.items())[:3])
             raise RoundError(
-                f"{PATIENCE} rounds in a row did not stand, the last one because {report.reason}"
+                f"{PATIENCE} rounds in a row did not stand, the last one because {last}"
                 + (f" ({reasons})" if reasons else "")
                 + f". {folder.path} holds the state; mend the cause and go on with --resume"
             )
     if federation.guard is not None:
         federation.guard.finish()
     return Ending(state, stopped)
+
+
+def came_to_nothing(report: RoundReport) -> bool:
+    """Return whether participants were asked and none of their updates could be used.
+
+    Such a round stands where an empty cohort releases noise; several in a row would be training on noise alone.
+    """
+    return bool(report.cohort) and report.collected.total.reports == 0
 
 
 def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any]:
@@ -114,7 +126,7 @@ def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> M
 def round_record(report: RoundReport, federation: Federation, learning_rate: float | None) -> Mapping[str, Any]:
     """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them.
 
-    What a single site reported is its own figure, whatever it is called.
+    What a single site reported is its own figure, whatever it is called. Of a hidden cohort nothing is told.
     """
     collected = report.collected
     total = collected.total
@@ -136,6 +148,9 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
     }
     if report.privacy is not None:
         record["privacy"] = dict(report.privacy)
+    if federation.plan.hide_cohort:
+        told = {name: record[name] for name in TOLD_OF_HIDDEN_COHORTS if name in record}
+        return {**told, "cohort_hidden": True}
     if federation.plan.per_site:
         record["sites"] = {
             name: {"train": dict(metrics), **{count: collected.counts[name].get(count) for count in COUNTS}}

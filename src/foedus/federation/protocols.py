@@ -43,6 +43,10 @@ class Correction:
     decoupled: bool = False
 
 
+# From the parameters as they are to new values of some of them, in a tree of these alone. It changes nothing itself.
+Intervention = Callable[[ParamTree], ParamTree]
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What local training gives to the participant's half of a strategy.
@@ -54,6 +58,7 @@ class LocalResult:
     metrics: weighted means over the round, such as {"loss": …}.
     optimizer: the optimizer's state, or None if the run does not keep it.
     counts: what was done in the round, of COUNTS: numbers that add up over participants.
+    speed: optimizer steps a second, if the number of steps depends on it; to be handed back in the next round.
     """
 
     params: ParamTree
@@ -62,6 +67,7 @@ class LocalResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: ParamTree | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    speed: float | None = None
 
 
 class LocalTask(Protocol):
@@ -73,8 +79,16 @@ class LocalTask(Protocol):
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        *,
+        speed: float | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
     ) -> LocalResult:
-        """Train from `start` for one round's steps; `optimizer` is the state kept from before."""
+        """Train from `start` for one round's steps.
+
+        optimizer: the state kept from before. speed: that of the result before.
+        interventions: after so many steps, 0 being before the first, the function is applied to the live
+            parameters; after more than there are, at the end.
+        """
         ...
 
     def gradient(self, params: ParamTree) -> ParamTree:
@@ -109,14 +123,15 @@ class Aggregate:
     """What a round's reports add up to.
 
     averaged: weighted means; summed: plain sums; weight: the sum of weights; metrics: weighted means.
-    reports: how many participants are in it. population: how many there are in all.
+    reports: how many participants are in it; the expected number where the true one is private.
+    population: how many there are in all.
     """
 
     averaged: Trees
     summed: Trees
     weight: float
     metrics: Mapping[str, float]
-    reports: int
+    reports: float
     population: int
 
 
@@ -144,6 +159,8 @@ class Part:
     scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
     shaped: from the parameters to a tree of its names and shapes, if it has others than these two.
     encode: how it travels, if not as it is; an update then holds it among its encoded trees.
+    unfit_for_noise: why it may not be scaled down with the rest of an update and get noise, with what to do
+        instead; None if it may.
     """
 
     name: str
@@ -151,6 +168,7 @@ class Part:
     scalar: bool = False
     shaped: Callable[[ParamTree], ParamTree] | None = None
     encode: Callable[[ParamTree], EncodedTree] | None = None
+    unfit_for_noise: str | None = None
 
     def template(self, params: ParamTree) -> ParamTree:
         """Return a tree of the names and shapes that it must have; values are of no meaning."""
@@ -179,6 +197,7 @@ class Algorithm:
     broadcast: the named trees that it sends; "params" must be among them.
     parts: every tree that an update holds.
     encode_params: how the parameters travel to the participants, if not as they are.
+    exact_sums: add updates up in float64, because a privacy guarantee holds for exact sums.
     """
 
     local: LocalRule
@@ -187,6 +206,7 @@ class Algorithm:
     broadcast: Callable[[ServerState], Trees] = send_params
     parts: Sequence[Part] = (Part("delta"),)
     encode_params: Callable[[ParamTree], EncodedTree] | None = None
+    exact_sums: bool = False
 
     def message(self, state: ServerState, clock: Clock) -> Broadcast:
         """Return what participants are sent at the start of a round."""

@@ -43,6 +43,8 @@ class RoundPlan:
     evaluate_every: evaluate after every so many rounds, and after the last.
     evaluate_initially: evaluate what training starts from, too.
     per_site: whether the sites' own figures are recorded, or sums over them alone.
+    hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
+        they sent, how long it took and who failed: privacy by sampling holds only against those who cannot see it.
     """
 
     rounds: int
@@ -51,6 +53,14 @@ class RoundPlan:
     split: str = "test"
     per_site: bool = True
     evaluate_initially: bool = True
+    hide_cohort: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hide_cohort and self.min_reports > 0:
+            raise ConfigError(
+                f"rounds.min_reports is {self.min_reports}, but who takes part is hidden, and a round that does not "
+                "stand would tell that few did; use min_reports: 0, so that an empty cohort releases noise"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,24 +105,26 @@ def play_round(
     """Play the round after `state.round` rounds; return the new state and what happened.
 
     With fewer than `min_reports` usable updates the round does not stand: the parameters and all
-    memories stay as they were, and the clock goes on.
+    memories stay as they were, and the clock goes on. With min_reports 0 the step is taken even if nobody
+    reported: the aggregate then holds no trees, and the strategy must know what to do.
     Raises: ConfigError if the strategy's step returns other parameters than the model's; BudgetError if the
         guard forbids the round, with nothing sent or computed.
     """
     started = time.perf_counter()
     algorithm, plan = federation.algorithm, federation.plan
     population = federation.engine.population()
-    cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"))
+    cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"), state.round)
     request = Train(algorithm.message(state, Clock(state.round, plan.rounds)))
     total = RunningSum(
         averaged_like=algorithm.templates(state.params, averaged=True),
         summed_like=algorithm.templates(state.params, averaged=False),
+        exact=algorithm.exact_sums,
     )
     guard = federation.guard
     if guard is not None:
         guard.reserve(state.round + 1, cohort, request)
-    observe(RoundStarted(state.round + 1, cohort))
-    notice = announce(observe, state.round + 1, "train", plan.per_site)
+    observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
+    notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
     collected = drive(collect_updates(cohort, request, total), federation.engine, notice)
 
     reason = None

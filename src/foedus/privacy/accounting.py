@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from foedus.core.errors import ConfigError
 from foedus.privacy import composition
@@ -122,6 +123,41 @@ def epsilon_if_cohort_is_seen(plan: Plan, rounds: int, participations: int | Non
         for event, count in charges(plan, rounds)
     ]
     return epsilon(seen, plan.delta)
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """(ε, δ), for adding or removing one unit at each place where one person may have one."""
+
+    epsilon: float
+    delta: float
+
+
+def federation_guarantee(
+    sites: Mapping[str, tuple[Sequence[Charge], float]], person_at: Literal["one", "several"]
+) -> Guarantee:
+    """Return what holds for a person over a federation of which every site protects its own records.
+
+    sites: by name, what was charged there and the site's δ.
+    person_at: "one": each person's record lies at one site only, so the worst site stands for all; the δ is the
+        largest of theirs. "several": a person may have a record at every site, so what all sites did composes; the
+        δ is the smallest of theirs, which is under 1/n at each.
+    """
+    if not sites:
+        return Guarantee(0.0, 0.0)
+    if person_at == "one":
+        return Guarantee(
+            max(epsilon(events, delta) for events, delta in sites.values()), max(delta for _, delta in sites.values())
+        )
+    delta = min(delta for _, delta in sites.values())
+    together = merged([charge for events, _ in sites.values() for charge in events])
+    inputs = {
+        "figures": "epsilon",
+        "library": _library_version(),
+        "delta": delta,
+        "events": [[to_json(event), count] for event, count in together],
+    }
+    return Guarantee(stored_or_computed(inputs, lambda: [composition.epsilon_of(together, delta)])[0], delta)
 
 
 def _figures(plan: Plan, points: Sequence[int], before: Sequence[Charge]) -> list[float]:

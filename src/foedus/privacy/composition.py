@@ -49,6 +49,17 @@ def library() -> ModuleType:
     return dp_accounting  # type: ignore[no-any-return]
 
 
+def accountant() -> str:
+    """Return how ε was computed, in words for a report.
+
+    Raises: MissingExtra.
+    """
+    from importlib.metadata import version
+
+    library()
+    return f"privacy-loss distributions (dp-accounting {version('dp-accounting')}), adding or removing one unit"
+
+
 def epsilons(fixed: Sequence[Charge], growing: Event, counts: Sequence[int], delta: float) -> list[float]:
     """Return the ε at `delta` of the fixed charges and so many uses of `growing`, for each of the counts.
 
@@ -138,7 +149,7 @@ def _uses(event: Event, count: int, interval: float) -> Any:
     return single if count == 1 else single.self_compose(count)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)  # a federation composes as many as it has sites
 def _single(event: Event, interval: float) -> Any:
     """Return the loss distribution of one use, pessimistic, for adding or removing one unit."""
     from dp_accounting.pld import privacy_loss_distribution as losses

@@ -108,7 +108,7 @@ def sensitivity(factor: Factor, rounds: int, min_separation: int, max_participat
 
     The participant takes part at most `max_participations` times, any two of them at least `min_separation`
     rounds apart. The worst is to start in the first round and come back as soon as allowed: ‖Σ_j C[:, j b]‖,
-    because c is not negative and never rises (Kalinin and Lampert 2024, arXiv:2405.13763, Theorem 2).
+    because c is not negative and never rises (Kalinin and Lampert 2024, arXiv:2405.13763).
     """
     column = factor.column(rounds)
     total = np.zeros(rounds)

@@ -50,10 +50,14 @@ class SiteRound:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One line of rounds.jsonl. Round 0 is the evaluation before training."""
+    """One line of rounds.jsonl. Round 0 is the evaluation before training.
+
+    cohort_hidden: whether it is kept secret who took part, and with it their number, bytes and time.
+    """
 
     round: int
     stood: bool = True
+    cohort_hidden: bool = False
     cohort: Sequence[str] = ()
     reports: int = 0
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -123,11 +123,12 @@ def round_lines(state: Watch, record: Mapping[str, Any], now: float) -> Sequence
     parts = [*_figures(state.run, record)]
     if number == 0:
         return [f"before training: {', '.join(parts) or 'not evaluated'}"]
-    parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
-    seconds = record.get("seconds", {})
-    parts.append(duration(sum(seconds.values())))
-    if (tokens := record.get("tokens")) and seconds.get("train"):
-        parts.append(f"{amount(tokens / seconds['train'])} tokens/s")
+    if not record.get("cohort_hidden"):
+        parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
+        seconds = record.get("seconds", {})
+        parts.append(duration(sum(seconds.values())))
+        if (tokens := record.get("tokens")) and seconds.get("train"):
+            parts.append(f"{amount(tokens / seconds['train'])} tokens/s")
     if (left := state.seconds_left(now)) is not None and number < state.run.rounds:
         parts.append(f"about {roughly(left)} left")
     lines = [f"round {number:,} of {state.run.rounds:,}: {', '.join(parts)}"]

@@ -17,6 +17,12 @@ from foedus.strategies.local_training import pseudo_gradient, train
 InnerState = Literal["keep", "reset", "average"]
 Upload = Literal["params", "delta"]
 
+UNFIT_PARAMS = "parameters are not small as differences are, and clipping would shrink the model; use upload='delta'"
+UNFIT_STATE = (
+    "an optimizer's second moments and step counts must not become negative, as noise would make them; "
+    "use inner_state: keep or reset"
+)
+
 
 def diloco(
     momentum: float = 0.9,
@@ -76,8 +82,9 @@ def diloco(
         moved = trees.add_scaled(moved, velocity, -server_learning_rate * momentum)
         return trees.cast(moved, state.params), {**memory, "momentum": trees.cast(velocity, state.params)}
 
-    inner = (Part("optimizer", shaped=optimizer_like),) if averages else ()
-    return Algorithm(local, step, init, send, parts=(Part(upload), *inner))
+    inner = (Part("optimizer", shaped=optimizer_like, unfit_for_noise=UNFIT_STATE),) if averages else ()
+    sent = Part(upload, unfit_for_noise=UNFIT_PARAMS if upload == "params" else None)
+    return Algorithm(local, step, init, send, parts=(sent, *inner))
 
 
 def _zeros(params: ParamTree, optimizer_like: Callable[[ParamTree], ParamTree] | None) -> ParamTree:

@@ -13,8 +13,9 @@ from foedus.core.errors import ParticipantError
 from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import Clock, Sums
-from foedus.federation.protocols import Correction, LocalResult
+from foedus.federation.protocols import Correction, Intervention, LocalResult
 from foedus.training.batches import logical_batches, ordered_batches, steps_per_round
+from foedus.training.pacing import Pace
 from foedus.training.settings import LocalSettings, learning_rate_at
 from foedus.training.task import Batch, Example, Task
 from foedus.training.workspace import Workspace
@@ -25,6 +26,7 @@ class SiteTask:
     """A participant's encoded splits, and how it trains; the model is shared with the others.
 
     key: this participant's own; shuffling, dropout and masking in a round derive from it.
+    pace: what decides on the steps of a round, if not the settings.
     """
 
     task: Task
@@ -32,14 +34,16 @@ class SiteTask:
     settings: LocalSettings
     splits: Mapping[str, Sequence[Example]]
     key: SeedKey
+    pace: Pace | None = None
 
     @cached_property
     def _lengths(self) -> Mapping[str, Sequence[int]]:
         return {split: [self.task.length(example) for example in rows] for split, rows in self.splits.items()}
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of a round."""
+    def steps_of(self, round_index: int, speed: float | None = None) -> int:
+        """Return the optimizer steps of a round, counted from 0. speed: what was measured before it."""
+        if self.pace is not None:
+            return self.pace.steps(round_index, speed)
         s = self.settings
         return steps_per_round(len(self._training_rows()), s.batch_size, s.accumulation, s.epochs, s.steps)
 
@@ -49,6 +53,9 @@ class SiteTask:
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        *,
+        speed: float | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
     ) -> LocalResult:
         """Train for one round's steps.
 
@@ -57,12 +64,14 @@ class SiteTask:
         """
         rows, settings, workspace = self._training_rows(), self.settings, self.workspace
         key = self.key.child("round", clock.round)
+        steps, began = self.steps_of(clock.round, speed), self.pace.time() if self.pace else 0.0
+        pending = dict(interventions or {})
         workspace.begin(start, optimizer)
         batches = logical_batches(
             self._lengths["train"],
             settings.batch_size,
             settings.accumulation,
-            self.steps,
+            steps,
             key.child("batches"),
             group_by_length=settings.group_by_length,
         )
@@ -70,13 +79,17 @@ class SiteTask:
         loss_total, units, tokens = torch.zeros((), device=workspace.device), 0.0, 0
         with torch_seeded(key.child("dropout"), workspace.device):
             for index, indices in enumerate(batches):
+                if index in pending:
+                    workspace.change(pending.pop(index))
                 total, step_units = self._backward(rows, indices, key.child("collate", index))
                 if step_units == 0:
                     continue
-                rate = learning_rate_at(settings, clock.progress(index / self.steps))
+                rate = learning_rate_at(settings, clock.progress(index / steps))
                 workspace.step(rate, settings.gradient_clip, correction, start)
                 step_sizes.append(rate)
                 loss_total, units, tokens = loss_total + total, units + step_units, tokens + self._tokens(indices)
+            for index in sorted(pending):
+                workspace.change(pending[index])
         if units == 0:
             raise ParticipantError("its training rows hold nothing to learn from (no predicted token)")
         loss = float(loss_total) / units
@@ -84,7 +97,9 @@ class SiteTask:
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
         counts = {"steps": len(step_sizes), "tokens": tokens}
-        return LocalResult(workspace.live_params(), self._weight(), step_sizes, {"loss": loss}, kept, counts)
+        after = self.pace.speed_after(steps, self.pace.time() - began, speed) if self.pace else None
+        weight = self._weight(tokens)
+        return LocalResult(workspace.live_params(), weight, step_sizes, {"loss": loss}, kept, counts, after)
 
     def gradient(self, params: ParamTree) -> ParamTree:
         """Return the gradient of the mean loss over all training rows, without dropout."""
@@ -115,13 +130,15 @@ class SiteTask:
                     sums[name] = sums[name] + value if name in sums else value
         return {name: value.cpu() for name, value in sums.items()}
 
-    def _weight(self) -> float:
-        """Return what this participant counts by: how much it holds, whatever it took of that in a round."""
+    def _weight(self, tokens_seen: int) -> float:
+        """Return what this participant counts by: how much it holds, or how much of that it took in the round."""
         match self.settings.weighting:
             case "examples":
                 return float(len(self._training_rows()))
             case "tokens":
                 return float(sum(self._lengths["train"]))
+            case "tokens_seen":
+                return float(tokens_seen)
             case "uniform":
                 return 1.0
 

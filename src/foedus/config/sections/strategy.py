@@ -9,7 +9,7 @@ from pydantic import Field
 
 from foedus.config.sections.section import Number, Section, Share, Word, kinds
 
-Weighting = Literal["examples", "tokens", "uniform"]
+Weighting = Literal["examples", "tokens", "tokens_seen", "uniform"]
 Positive = Annotated[Number, Field(gt=0)]
 
 
@@ -17,8 +17,9 @@ class _Strategy(Section):
     """What all strategies share."""
 
     weighting: Weighting = "examples"
-    """What a participant counts by: its examples, its tokens, or all alike. Left out: tokens for language models,
-    examples for others, and uniform where the strategy's theory asks for it."""
+    """What a participant counts by: its examples, its tokens, the tokens it trained on in the round, or all alike.
+    Left out: tokens for language models (tokens_seen with `local.seconds`), examples for others, and uniform where the
+    strategy's theory asks for it."""
 
 
 class FedAvg(_Strategy):
