@@ -1,12 +1,13 @@
 """Run all benchmarks, or those named: python -m benchmarks [start] [simulation] [memory] [compression]
-[accounting]."""
+[accounting]
+[pretraining]."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, simulation, start
+from benchmarks import accounting, compression, memory, pretraining, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
@@ -14,6 +15,7 @@ BENCHMARKS = {
     "memory": memory.main,
     "compression": compression.main,
     "accounting": accounting.main,
+    "pretraining": pretraining.main,
 }
 
 if __name__ == "__main__":

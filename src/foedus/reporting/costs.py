@@ -35,7 +35,7 @@ def traffic_table(run: Run) -> Table | None:
     """
     sent = run.summary.bytes
     rounds = sum(record.round > 0 for record in run.rounds)
-    if not rounds or not sent.get("up") or not sent.get("down"):
+    if any(record.cohort_hidden for record in run.rounds) or not (rounds and sent.get("up") and sent.get("down")):
         return None
     every_step = bytes_of_steps(run)
     ways = {
