@@ -12,7 +12,7 @@ run: $(INSTALLED)  ## fine-tune MiniLM across eight hospitals and write a report
 compare: $(INSTALLED)  ## the same beside pooled training, each hospital alone and TF-IDF, over three seeds
 	$(BIN)/foedus compare examples/clinics.yaml --seeds 3 --overwrite
 
-pretrain-finetune: $(INSTALLED)  ## pre-train a BERT across eight hospitals, fine-tune it, and do so from random weights too
+pretrain-finetune: $(INSTALLED)  ## pre-train a GPT-2 on plays, fine-tune it on roles of others, and do so from random weights too
 	$(BIN)/foedus run examples/pretrain_then_finetune/pretrain.yaml --overwrite
 	$(BIN)/foedus run examples/pretrain_then_finetune/finetune.yaml --overwrite
 	$(BIN)/foedus run examples/pretrain_then_finetune/from_random.yaml --overwrite
