@@ -77,7 +77,11 @@ def test_every_foedus_command_that_is_shown_exists_with_its_options() -> None:
     for place, words in commands():
         if words[:1] != ["foedus"] or len(words) < 2:
             continue
-        command = group if words[1].startswith("-") else group.commands.get(words[1])
+        command = group
+        for word in words[1:]:
+            if not hasattr(command, "commands") or word.startswith("-"):
+                break
+            command = command.commands.get(word)
         known = {option for parameter in command.params for option in parameter.opts} if command else set()
         given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
         if command is None or given - known - {"--help", "-h"}:

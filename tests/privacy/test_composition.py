@@ -131,6 +131,10 @@ def test_nearly_no_noise_costs_as_if_nobody_was_sampled(event: PoissonGaussian |
 def test_absurd_settings_have_a_figure_too() -> None:
     assert epsilon([(PoissonGaussian(0.15, 0.3), 10_000)], 1e-6) > 1e4
     assert epsilon([(PoissonGaussian(100.0, 1e-5), 10)], 1e-6) == 0
+    assert epsilon([(PoissonGaussian(0.12, 1e-5), 26)], 0.003) == 0
+    # losses so large that they overflow in dp-accounting
+    lost = epsilon([(PoissonGaussian(0.1436, 0.00655), 104_219), (PoissonGaussian(0.3828, 0.039), 459)], 4e-7)
+    assert 1e4 < lost < epsilon([(Gaussian(0.1436), 104_219), (Gaussian(0.3828), 459)], 4e-7) * 1.0001
 
 
 def test_nothing_costs_nothing() -> None:

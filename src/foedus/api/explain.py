@@ -94,6 +94,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         notes=[
             *explanation.notes,
             *_pace(config.local),
+            *_turns(config.strategy),
             *assembly.loaded.notes,
             *([assembly.data.note] if assembly.data.note else []),
         ],
@@ -107,6 +108,16 @@ def _pace(local: sections.Local) -> Sequence[str]:
     return [
         f"a round lasts about {local.seconds:g} seconds of training; participants that local.speeds does not name make "
         f"{local.steps} steps in their first one, and later as many as fit at the speed measured"
+    ]
+
+
+def _turns(strategy: sections.Strategy) -> Sequence[str]:
+    """Return what is to be said of bytes that differ between rounds."""
+    if not isinstance(strategy, sections.DiLoCo) or strategy.streaming is None:
+        return []
+    return [
+        f"the bytes of a round are the mean of {strategy.streaming.fragments} fragments; whoever was not in the round "
+        "before, as in its first, is sent the whole model"
     ]
 
 
@@ -128,8 +139,21 @@ def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
 
 
 def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
-    """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss."""
+    """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss.
+
+    Where fragments take turns, they are the mean of these, for a participant in its second round or later.
+    """
     state, algorithm = assembly.initial_state(federation), federation.algorithm
-    request = Train(algorithm.message(state, Clock(0, assembly.config.rounds.count)))
+    message = algorithm.message(state, Clock(0, assembly.config.rounds.count))
     update = algorithm.sample_update(state.params, {"loss": 0.0})
-    return Traffic(down=payload_bytes(request), up=payload_bytes(update))
+    beside_params = replace(message, trees={n: t for n, t in message.trees.items() if n != "params"}, encoded={})
+    beside_parts = replace(update, averaged={}, summed={}, encoded={})
+    return Traffic(
+        down=_mean(payload_bytes(Train(message)), payload_bytes(Train(beside_params)), algorithm.fragments),
+        up=_mean(payload_bytes(update), payload_bytes(beside_parts), algorithm.fragments),
+    )
+
+
+def _mean(whole: int, fixed: int, fragments: int) -> int:
+    """Return a message's mean bytes: its fixed part, and one of so many fragments of the rest."""
+    return round(fixed + (whole - fixed) / fragments)

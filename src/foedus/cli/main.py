@@ -11,6 +11,7 @@ from foedus.cli.explain import explain
 from foedus.cli.failures import Commands
 from foedus.cli.generate import generate
 from foedus.cli.init import init
+from foedus.cli.keys import keys
 from foedus.cli.predict import predict
 from foedus.cli.privacy import privacy
 from foedus.cli.run import run
@@ -45,6 +46,7 @@ def describe(
 
 for command in (init, explain, run, compare, predict, generate, schema):
     app.command()(command)
+app.add_typer(keys, name="keys")
 app.add_typer(privacy, name="privacy")
 
 

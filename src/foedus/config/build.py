@@ -23,6 +23,7 @@ from foedus.strategies import (
     fedopt,
     fedprox,
     scaffold,
+    streaming_diloco,
 )
 from foedus.training.settings import LocalSettings
 
@@ -97,18 +98,34 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
         case sections.FedExP():
             return fedexp.fedexp(chosen.epsilon)
         case sections.DiLoCo():
-            assert chosen.momentum is not None, "a resolved configuration has it"
-            return diloco.diloco(
-                chosen.momentum,
-                chosen.server_learning_rate,
-                inner_state=chosen.inner_state,
-                optimizer_like=lambda params: optimizer_like,
-                upload="params" if config.compression == sections.Uncompressed() else "delta",
-            )
+            return _build_diloco(chosen, config.compression, optimizer_like)
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
         case _:
             assert_never(chosen)
+
+
+def _build_diloco(chosen: sections.DiLoCo, compression: sections.Compression, optimizer_like: ParamTree) -> Algorithm:
+    assert chosen.momentum is not None, "a resolved configuration has it"
+    upload: diloco.Upload = "params" if compression == sections.Uncompressed() else "delta"
+    if (streaming := chosen.streaming) is None:
+        return diloco.diloco(
+            chosen.momentum,
+            chosen.server_learning_rate,
+            inner_state=chosen.inner_state,
+            optimizer_like=lambda params: optimizer_like,
+            upload=upload,
+        )
+    assert chosen.inner_state != "average", "refused as a problem"
+    return streaming_diloco.streaming_diloco(
+        streaming.fragments,
+        streaming.overlap,
+        streaming.mixing,
+        momentum=chosen.momentum,
+        server_learning_rate=chosen.server_learning_rate,
+        inner_state=chosen.inner_state,
+        upload=upload,
+    )
 
 
 def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:

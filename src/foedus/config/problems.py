@@ -147,6 +147,27 @@ def _diloco(config: RunConfig) -> Iterator[str]:
             f"local.keep_optimizer: is {str(config.local.keep_optimizer).lower()}, but strategy.inner_state is "
             f"{strategy.inner_state}; with diloco the latter decides, so remove local.keep_optimizer"
         )
+    if strategy.streaming is not None:
+        yield from _streaming(config, strategy, strategy.streaming)
+
+
+def _streaming(config: RunConfig, strategy: sections.DiLoCo, streaming: sections.Streaming) -> Iterator[str]:
+    if strategy.inner_state == "average":
+        yield (
+            "strategy.inner_state: average sends the whole optimizer's state, and strategy.streaming a fragment of the "
+            "model; use keep or reset"
+        )
+    steps = config.local.steps if config.local.seconds is None else None
+    if steps is not None and streaming.overlap > steps:
+        yield (
+            f"strategy.streaming.overlap: is {streaming.overlap}, but a round has {steps} steps (local.steps); what "
+            "one round sends has to be mixed in before the next one sends, so use fewer"
+        )
+    if streaming.fragments > config.rounds.count:
+        yield (
+            f"strategy.streaming.fragments: is {streaming.fragments}, but with {config.rounds.count} rounds "
+            "(rounds.count) some would never be sent; use fewer, or more rounds"
+        )
 
 
 def _muon(config: RunConfig) -> Iterator[str]:

@@ -59,7 +59,8 @@ def _diloco(strategy: sections.DiLoCo, config: RunConfig) -> sections.DiLoCo:
     filled: sections.DiLoCo = _filled(strategy, server_learning_rate=1.0) if sparse else strategy
     if filled.momentum is not None:
         return filled
-    momentum = 0.0 if sparse else usual_outer_momentum(config.rounds.count, filled.server_learning_rate)
+    rounds = config.rounds.count // (filled.streaming.fragments if filled.streaming else 1)  # of one fragment
+    momentum = 0.0 if sparse else usual_outer_momentum(max(1, rounds), filled.server_learning_rate)
     return filled.model_copy(update={"momentum": momentum})
 
 

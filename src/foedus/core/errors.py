@@ -7,6 +7,7 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
+├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
 ├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
 ├── LedgerError      the record of spent privacy cannot be read or written, so nothing may be spent
 └── RunFolderError   a run folder is missing, in use, damaged, or of another run
@@ -42,6 +43,10 @@ class ParticipantError(FoedusError):
 
 class RoundError(FoedusError):
     """Too few participants reported, round after round."""
+
+
+class SignatureError(FoedusError):
+    """A key, a signature, or a proof of what a log holds cannot be trusted."""
 
 
 class BudgetError(FoedusError):

@@ -114,10 +114,15 @@ def play_round(
     algorithm, plan = federation.algorithm, federation.plan
     population = federation.engine.population()
     cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"), state.round)
-    request = Train(algorithm.message(state, Clock(state.round, plan.rounds)))
+    clock = Clock(state.round, plan.rounds)
+    request = Train(algorithm.message(state, clock))
+    requests = dict.fromkeys(cohort, request)
+    if brief := algorithm.brief_message(state, clock):
+        requests |= dict.fromkeys([name for name in cohort if name in state.counted], Train(brief))
+    in_turn = algorithm.in_turn(state)
     total = RunningSum(
-        averaged_like=algorithm.templates(state.params, averaged=True),
-        summed_like=algorithm.templates(state.params, averaged=False),
+        averaged_like=algorithm.templates(in_turn, averaged=True),
+        summed_like=algorithm.templates(in_turn, averaged=False),
         exact=algorithm.exact_sums,
     )
     guard = federation.guard
@@ -125,7 +130,7 @@ def play_round(
         guard.reserve(state.round + 1, cohort, request)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
-    collected = drive(collect_updates(cohort, request, total), federation.engine, notice)
+    collected = drive(collect_updates(requests, total), federation.engine, notice)
 
     reason = None
     params, memory = state.params, state.memory
@@ -144,7 +149,9 @@ def play_round(
     if guard is not None:
         guard.settle(state.round + 1, cohort, answered)
         privacy = guard.record(state.round + 1)
-    after = ServerState(state.round + 1, params, memory)
+    # only for strategies that ask for it: a checkpoint is no place for who took part
+    counted = state.counted if reason or algorithm.changed is None else answered
+    after = ServerState(state.round + 1, params, memory, counted)
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
     finished = time.perf_counter()

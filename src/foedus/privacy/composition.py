@@ -14,6 +14,8 @@ from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from foedus.core.errors import ConfigError, MissingExtra
 from foedus.privacy.events import (
     Charge,
@@ -25,13 +27,14 @@ from foedus.privacy.events import (
     merged,
 )
 
-# How far above the true ε of its charges a figure may lie, relatively; measured errors are a third of it.
+# How far above the true ε a figure may lie, relatively, by the choice of the grid; measured errors are a third of it.
 PRECISION = 1e-3
 # Under this noise multiplier sampling is not counted as protection: ε is in the hundreds either way, and the
 # loss of one step would take gigabytes to tabulate.
 LEAST_AMPLIFIED_MULTIPLIER = 0.1
-# Points in the distribution of a composed loss.
-MOST_POINTS = 2**20
+# Points in the distribution of a loss; where they bind, ε is far from useful, or rests on steps of little noise.
+MOST_POINTS = 2**18
+MOST_POINTS_OF_ONE_STEP = 2**19
 
 
 def library() -> ModuleType:
@@ -85,7 +88,7 @@ def epsilons(fixed: Sequence[Charge], growing: Event, counts: Sequence[int], del
         if total:
             uses = _uses(growing, total, interval)
             composed = uses if composed is None else composed.compose(uses)
-        figures.append(_epsilon_of(composed, delta))
+        figures.append(_epsilon_at(composed, delta, _ratio_if_all_take_part([*held.items(), (growing, total)])))
     return figures
 
 
@@ -117,16 +120,36 @@ def _interval(charges: Sequence[Charge], delta: float) -> float | None:
         return None
     sigma_for: Any = library().gaussian_mechanism.get_sigma_gaussian
     everyone = _ratio_if_all_take_part(charges)
-    interval = max(0.01, (everyone**2 / 2 + 10 * everyone) / MOST_POINTS * 4)
+    of_one_step = max(_widest_loss(event) for event, _ in charges) / MOST_POINTS_OF_ONE_STEP
+    interval = max(0.01, 2 * _widest_total(everyone) / MOST_POINTS)
     while True:
-        composed = _composed(dict(charges), interval)
-        figure = _epsilon_of(composed, delta)
-        ratio = min(1 / sigma_for(figure, delta) if math.isfinite(figure) else math.inf, everyone)
-        finest = 2 * (ratio**2 / 2 + 10 * ratio) / MOST_POINTS
+        figure = _epsilon_at(_composed(dict(charges), interval), delta, everyone)
+        if figure == 0:  # too much already, and no finer grid gives less
+            return interval
+        ratio = min(1 / sigma_for(figure, delta), everyone)
+        finest = max(_widest_total(ratio) / MOST_POINTS, of_one_step)
         wanted = max(2 * ratio * math.sqrt(PRECISION / sampled), finest)
         if wanted >= 0.99 * interval:
             return interval
         interval = wanted
+
+
+def _widest_total(ratio: float) -> float:
+    """Return the span of losses that a Gaussian of this sensitivity-to-noise ratio has but for a negligible mass."""
+    return ratio**2 + 20 * ratio
+
+
+def _widest_loss(event: Event) -> float:
+    """Return the largest loss of one use that is tabulated; more has a negligible mass."""
+    match event:
+        case PoissonGaussian(multiplier, rate):
+            pass
+        case TruncatedPoissonGaussian(multiplier, rate):
+            multiplier /= 2
+        case _:
+            return 0.0
+    largest = 0.5 / multiplier**2 + 10 / multiplier  # if it is known that the unit took part
+    return max(largest + math.log(rate), rate) if largest > 100 else math.log1p(rate * math.expm1(largest))
 
 
 def _composed(counts: Mapping[Event, int], interval: float) -> Any:
@@ -171,8 +194,14 @@ def _single(event: Event, interval: float) -> Any:
             return losses.from_gaussian_mechanism(noise_multiplier, value_discretization_interval=interval)
 
 
-def _epsilon_of(composed: Any, delta: float) -> float:
-    return max(0.0, float(composed.get_epsilon_for_delta(delta)))
+def _epsilon_at(composed: Any, delta: float, everyone: float) -> float:
+    """Return the ε of a loss distribution, at most that of the Gaussian of the ratio `everyone`.
+
+    Losses of many hundreds overflow in the library, which then says infinity, or warns.
+    """
+    with np.errstate(over="ignore"):
+        figure = float(composed.get_epsilon_for_delta(delta))
+    return max(0.0, min(figure, _gaussian_epsilon(everyone**2, delta)))
 
 
 def _plain_multiplier(event: Event) -> float | None:

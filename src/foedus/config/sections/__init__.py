@@ -50,6 +50,7 @@ from foedus.config.sections.strategy import (
     FedYogi,
     Scaffold,
     Strategy,
+    Streaming,
     Weighting,
 )
 from foedus.config.sections.task import CausalLM, MaskedLM, SequenceToSequence, Task, TextClassification
@@ -117,6 +118,7 @@ __all__ = [
     "SparseLoCo",
     "Split",
     "Strategy",
+    "Streaming",
     "Task",
     "TextClassification",
     "Tokenizer",
