@@ -66,8 +66,8 @@ def test_a_pretrained_folder_brings_its_weights_and_its_tokenizer(
 
 
 def small(name: str, folder: Path, *more: str) -> foedus.api.RunResult:
-    """Run a file of the example, one step long, in a folder of its own."""
-    steps = ["rounds.count=1", "local.steps=1", "local.batch_size=1", "participants.scenario.participants=2"]
+    """Run a file of the example, two steps long, since warm-up makes the first one none."""
+    steps = ["rounds.count=1", "local.steps=2", "local.batch_size=1", "participants.scenario.participants=2"]
     return foedus.run(EXAMPLE / name, overrides=[f"output.folder={folder}", "local.epochs=null", *steps, *more])
 
 
