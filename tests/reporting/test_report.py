@@ -247,3 +247,46 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
     with pytest.raises(RunFolderError):
         write_comparison_report(tmp_path)
+
+
+GUARANTEE = {
+    "unit": "record",
+    "epsilon": 7.991,
+    "delta": 1e-4,
+    "statement": "Each record is hidden.",
+    "facts": {"clip norm": "0.1"},
+    "limits": ["Groups of records are not hidden."],
+}
+
+
+def spend(folder: Path) -> None:
+    """Let every round but the one before training say what it spent."""
+    records = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    told = [
+        record | {"privacy": {"epsilon": 0.8 * record["round"]}} if record["round"] else record for record in records
+    ]
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in told))
+
+
+def test_a_private_run_says_its_guarantee_what_it_spent_and_what_is_not_protected(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, MadeRun(per_site=False, summary={"privacy": GUARANTEE}))
+    spend(folder)
+    html, _ = page_of(folder)
+    assert "Each record is hidden." in html
+    assert "Groups of records are not hidden." in html
+    assert "had no differential privacy" not in html
+    assert "Privacy spent" in html
+    assert "Accuracy for the privacy spent" in html
+
+
+def test_a_run_without_privacy_says_so(tmp_path: Path) -> None:
+    html, _ = page_of(make_run(tmp_path))
+    assert "had no differential privacy" in html
+    assert "The guarantee" not in html
+
+
+def test_a_run_that_its_budget_ended_says_why(tmp_path: Path) -> None:
+    made = MadeRun(finished=False, summary={"privacy": GUARANTEE, "stopped": "the budget of north is spent"})
+    html, _ = page_of(make_run(tmp_path, made))
+    assert "the budget of north is spent" in html
+    assert "--resume" not in html

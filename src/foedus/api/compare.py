@@ -56,6 +56,11 @@ def compare(
     """
     resolved = as_config(config, overrides)
     refuse_problems(resolved)
+    if not isinstance(resolved.privacy, sections.NoPrivacy):
+        raise ConfigError(
+            "privacy: a comparison trains on the same rows without noise, and shows each site's exact figures; compare "
+            "with privacy: none on data that are nobody's secret, and use foedus run for the private run"
+        )
     if not resolved.evaluation.per_site:
         raise ConfigError(
             "evaluation.per_site is false, but a comparison shows each site's own figures; "

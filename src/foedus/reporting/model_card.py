@@ -220,9 +220,13 @@ def _usage(run: Run) -> str:
 
 def _limits(run: Run) -> Sequence[str]:
     summary = run.summary
-    limits = [
+    privacy = summary.privacy
+    unbounded = (
         "The training had no differential privacy: the model may reveal some of what it was trained on. Treat it as "
-        "you would treat the rows.",
+        "you would treat the rows."
+    )
+    limits = [
+        *([unbounded] if privacy is None else [privacy.statement, *privacy.limits]),
         SIMULATED,
         f"The figures come from one run and hold for rows like these sites' {run.split} rows. A new site may differ.",
     ]
