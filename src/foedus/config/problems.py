@@ -8,13 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from foedus.config import sections
+from foedus.config.private_problems import private_problems
 from foedus.config.sections import RunConfig
 from foedus.core.errors import ConfigError
 
 
 def problems(config: RunConfig) -> list[str]:
     """Return everything that is wrong, a sentence each, beginning with the place in the YAML file."""
-    checks = (_task_and_model, _participants, _strategy, _diloco, _muon, _compression, _local, _rounds, _evaluation)
+    checks = (
+        _task_and_model,
+        _participants,
+        _strategy,
+        _diloco,
+        _muon,
+        _compression,
+        _local,
+        _rounds,
+        _evaluation,
+        private_problems,
+    )
     return [problem for check in checks for problem in check(config)]
 
 

@@ -40,7 +40,7 @@ class RoundPlan:
     """How rounds are played.
 
     rounds: how many the run has. min_reports: with fewer updates a round does not stand.
-    evaluate_every: evaluate after every so many rounds, and after the last.
+    evaluate_every: evaluate after every so many rounds, and after the last; None is never.
     evaluate_initially: evaluate what training starts from, too.
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
@@ -49,7 +49,7 @@ class RoundPlan:
 
     rounds: int
     min_reports: int = 1
-    evaluate_every: int = 1
+    evaluate_every: int | None = 1
     split: str = "test"
     per_site: bool = True
     evaluate_initially: bool = True
@@ -161,6 +161,8 @@ def play_round(
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
     """Return whether an evaluation follows after so many rounds."""
+    if plan.evaluate_every is None:
+        return False
     return rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds
 
 
@@ -174,7 +176,7 @@ def evaluate(federation: Federation, state: ServerState, observe: Observer = ign
 def announce(
     observe: Observer, round_number: int, phase: Phase, per_site: bool
 ) -> Callable[[ParticipantId, Reply], None]:
-    """Return a function that tells the observer of each reply; losses only where sites' figures may show."""
+    """Return a function that tells the observer of each reply; losses and times only where sites' figures may show."""
     started = time.perf_counter()
 
     def notice(sender: ParticipantId, reply: Reply) -> None:
@@ -182,6 +184,6 @@ def announce(
         seconds, started = time.perf_counter() - started, time.perf_counter()
         loss = reply.metrics.get("loss") if per_site and isinstance(reply, LocalUpdate) else None
         failure = reply.reason if isinstance(reply, Failure) else None
-        observe(ParticipantReported(round_number, sender, phase, loss, seconds, failure))
+        observe(ParticipantReported(round_number, sender, phase, loss, seconds if per_site else None, failure))
 
     return notice
