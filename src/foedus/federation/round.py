@@ -139,7 +139,7 @@ def play_round(
     )
     guard = federation.guard
     if guard is not None:
-        guard.reserve(state.round + 1, cohort, request)
+        guard.reserve(state.round + 1, requests)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
     collected = drive(collect_updates(requests, total), federation.engine, notice)
