@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, pretraining_quality, simulation, start
+from benchmarks import accounting, compression, memory, pretraining, pretraining_quality, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "memory": memory.main,
     "compression": compression.main,
     "accounting": accounting.main,
+    "pretraining": pretraining.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

@@ -175,6 +175,7 @@ def _scenario(chosen: sections.Scenario, key: SeedKey) -> Data:
                 plays.participants,
                 plays.minimum_characters,
                 {"validation": plays.validation, "test": plays.test},
+                plays.genres,
             )
         case _:
             assert_never(chosen.scenario)
