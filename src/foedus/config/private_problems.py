@@ -101,6 +101,11 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
             f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "
             "compression none, or broadcast alone"
         )
+    if config.rounds.joins or config.rounds.leaves:
+        yield (
+            "rounds.joins, rounds.leaves: noise, cohorts and turns are planned for the same participants in all "
+            "rounds; leave them out"
+        )
     if config.rounds.min_reports > 0:
         yield (
             f"rounds.min_reports: is {config.rounds.min_reports}; whether enough came would tell who did, so that an "
