@@ -106,10 +106,6 @@ def test_what_goes_with_privacy_is_filled_in_so_that_a_few_lines_do(values: dict
             "privacy.mechanism.band: is 9; noise shared over more rounds than lie between two of a participant's (4,",
         ),
         (
-            {"privacy": PARTICIPANTS, "rounds": {**COINS, "joins": {"a": 2}}},
-            "rounds.joins: noise and cohorts are planned for the same participants in every round",
-        ),
-        (
             {"privacy": PARTICIPANTS, "rounds": {**COINS, "min_reports": 2}},
             "rounds.min_reports: is 2; whether enough came would tell who did",
         ),
