@@ -7,7 +7,8 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
-└── RunFolderError   a run folder is missing, in use, damaged, or of another run
+├── RunFolderError   a run folder is missing, in use, damaged, or of another run
+└── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
 
 A message says what was being done, what was seen, what is allowed and what to do next.
 It never holds a participant's data: a column's name may stand in it, a row may not.
@@ -44,3 +45,7 @@ class RoundError(FoedusError):
 
 class RunFolderError(FoedusError):
     """A run folder is missing, in use, damaged, or belongs to another run."""
+
+
+class SecureSumError(FoedusError):
+    """A message or a step of a secure sum breaks its rules; whoever sees it takes no further part in it."""
