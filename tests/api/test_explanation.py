@@ -49,8 +49,9 @@ class Watched:
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        **options: Any,
     ) -> LocalResult:
-        result = self.task.train(start, clock, correction, optimizer)
+        result = self.task.train(start, clock, correction, optimizer, **options)
         self.tell(len(result.step_sizes))
         return result
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foedus.config import sections
@@ -104,6 +104,7 @@ def load_text(text: str, folder: Path) -> sections.RunConfig:
     return load_config(path)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing is slow on a busy machine, and that is all it says
 @given(RUNS)
 def test_what_is_dumped_is_loaded_again(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -133,7 +134,7 @@ def test_a_run_folders_copy_leads_to_the_same_files(values: dict[str, Any]) -> N
         run_folder.mkdir(parents=True)
         copy = load_text(dump_config(relocate(config, run_folder)), run_folder)
         assert places(copy) == places(config)
-        moved = {"model", "participants", "strategy", "output"}
+        moved = {"model", "participants", "strategy", "local", "output"}
         assert copy.model_dump(exclude=moved) == config.model_dump(exclude=moved)
 
 
@@ -144,6 +145,7 @@ def test_relative_paths_are_rewritten_and_absolute_ones_stay(tmp_path: Path) -> 
         "model": {"path": "base"},
         "participants": {"train": {"a": "data/a.csv", "b": "/mnt/b.csv"}, "test": "data/test/*.csv"},
         "strategy": {"kind": "custom", "path": "mine.py"},
+        "local": {"seconds": 2.0, "replay": "runs/first"},
         "output": {"folder": "runs"},
     }
     config = load_config(values).rooted(tmp_path / "project")
@@ -152,6 +154,7 @@ def test_relative_paths_are_rewritten_and_absolute_ones_stay(tmp_path: Path) -> 
     assert copy["participants"]["train"] == {"a": "../../data/a.csv", "b": "/mnt/b.csv"}
     assert copy["participants"]["test"] == "../../data/test/*.csv"
     assert copy["strategy"]["path"] == "../../mine.py"
+    assert copy["local"]["replay"] == "../first"
     assert copy["output"]["folder"] == ".."
 
 

@@ -49,6 +49,26 @@ def test_a_round_is_one_epoch_unless_steps_are_given() -> None:
     assert (load(local={"steps": 5}).local.epochs, load(local={"steps": 5}).local.steps) == (None, 5)
 
 
+def test_a_round_of_seconds_has_no_passes_and_a_first_number_of_steps() -> None:
+    timed = load(local={"seconds": 5.0}).local
+    assert (timed.epochs, timed.steps, timed.seconds) == (None, 10, 5.0)
+    assert load(local={"seconds": 5.0, "steps": 3}).local.steps == 3
+    assert load(local={"seconds": 5.0, "steps": None}).local.steps == 10
+
+
+@pytest.mark.parametrize(
+    ("strategy", "weighting"),
+    [
+        ("diloco", "tokens_seen"),
+        ("fednova", "tokens"),
+        ({"kind": "diloco", "weighting": "tokens"}, "tokens"),
+        ("scaffold", "uniform"),
+    ],
+)
+def test_in_a_given_time_participants_count_by_what_they_trained_on(strategy: object, weighting: str) -> None:
+    assert load(task=CONTINUE, strategy=strategy, local={"seconds": 5.0}).strategy.weighting == weighting
+
+
 @pytest.mark.parametrize(
     ("strategy", "rounds", "momentum"),
     [

@@ -27,8 +27,8 @@ REST = {
 }
 BASES = (ROOT, ROOT / "src" / "foedus", ROOT / "examples")
 OURS = re.compile(
-    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|reporting|"
-    r"scenarios|strategies|tasks|training)/[\w./-]*$"
+    r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|"
+    r"privacy|reporting|scenarios|strategies|tasks|training)/[\w./-]*$"
 )
 
 
@@ -77,7 +77,11 @@ def test_every_foedus_command_that_is_shown_exists_with_its_options() -> None:
     for place, words in commands():
         if words[:1] != ["foedus"] or len(words) < 2:
             continue
-        command = group if words[1].startswith("-") else group.commands.get(words[1])
+        command = group
+        for word in words[1:]:
+            if not hasattr(command, "commands") or word.startswith("-"):
+                break
+            command = command.commands.get(word)
         known = {option for parameter in command.params for option in parameter.opts} if command else set()
         given = {word.partition("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}
         if command is None or given - known - {"--help", "-h"}:
@@ -97,7 +101,7 @@ def test_every_setting_that_is_shown_on_a_command_line_exists() -> None:
 
 
 def test_every_make_target_that_is_shown_exists() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = {words[1] for _, words in commands() if words[:1] == ["make"] and len(words) > 1}
     assert shown <= targets | {"PYTHON=/path/to/python3"}
 

@@ -44,10 +44,11 @@ class Flaky(QuadraticTask):
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        **options: Any,
     ) -> LocalResult:
         if self.fails(clock.round):
             raise ParticipantError("the disk is full")
-        return super().train(start, clock, correction, optimizer)
+        return super().train(start, clock, correction, optimizer, **options)
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:
         if self.breaks_in_evaluation:
@@ -83,7 +84,7 @@ def run_in(
         keep_checkpoints=keep,
         observe=observe,
         learning_rate=lambda progress: 0.05 * (1 - progress),
-    )
+    ).state
 
 
 @pytest.fixture

@@ -13,7 +13,15 @@ from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
 from foedus.federation.messages import Clock, Sums
-from foedus.federation.protocols import Aggregate, Algorithm, Correction, LocalResult, LocalTask, ServerState
+from foedus.federation.protocols import (
+    Aggregate,
+    Algorithm,
+    Correction,
+    Intervention,
+    LocalResult,
+    LocalTask,
+    ServerState,
+)
 from foedus.federation.round import Federation, RoundPlan, play_round
 from foedus.federation.sampling import Everyone, Sampler
 
@@ -39,14 +47,22 @@ class QuadraticTask:
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        *,
+        speed: float | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
     ) -> LocalResult:
         correction = correction or Correction()
         velocity = optimizer or trees.zeros_like(start)
         params = start
-        for step_size in () if self.exact else self.step_sizes:
+        pending = dict(interventions or {})
+        for index, step_size in enumerate(() if self.exact else self.step_sizes):
+            if index in pending:
+                params = {**params, **pending.pop(index)(params)}
             params, velocity = self._step(params, velocity, step_size, correction, start)
         if self.exact:
             params = self._minimum(correction, start)
+        for index in sorted(pending):
+            params = {**params, **pending[index](params)}
         kept = velocity if self.keep_optimizer else None
         counts = {"steps": len(self.step_sizes), "tokens": 10 * len(self.step_sizes)}
         return LocalResult(trees.clone(params), self.weight, self.step_sizes, {"loss": self.loss(params)}, kept, counts)

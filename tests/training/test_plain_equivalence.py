@@ -60,13 +60,13 @@ def trained(participant: SiteTask, round_number: int = 0, rounds: int = 1) -> Lo
 
 def test_one_local_step_is_torchs_own_bit_for_bit(settings: LocalSettings) -> None:
     participant = site(settings)
-    assert participant.steps == 1
+    assert participant.steps_of(0) == 1
     assert same(trained(participant).params, train_plainly(small_model(), participant, rounds=1))
 
 
 def test_an_epoch_of_local_steps_is_torchs_own_bit_for_bit(settings: LocalSettings) -> None:
     participant = site(replace(settings, batch_size=3, epochs=2))
-    assert participant.steps == 8
+    assert participant.steps_of(0) == 8
     assert same(trained(participant).params, train_plainly(small_model(), participant, rounds=1))
 
 
@@ -132,7 +132,7 @@ def test_accumulated_batches_are_one_large_batch(accumulation: int) -> None:
     rows = examples(30)
     small = site(replace(SGD, batch_size=2, accumulation=accumulation, group_by_length=False, epochs=2), rows)
     large = site(replace(SGD, batch_size=2 * accumulation, group_by_length=False, epochs=2), rows)
-    assert small.steps == large.steps
+    assert small.steps_of(0) == large.steps_of(0)
     expected = trees.clone(trained(large).params)
     for name, tensor in trained(small).params.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-5, atol=1e-6)

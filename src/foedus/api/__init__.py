@@ -4,7 +4,23 @@ from foedus.api.compare import Comparison, compare
 from foedus.api.explain import explain
 from foedus.api.generate import generate
 from foedus.api.predict import predict
+from foedus.api.privacy import privacy_ledger, set_privacy_budget
+from foedus.api.privacy_plan import PrivacyPlan, plan_privacy
 from foedus.api.run import RunResult, resume, run
 from foedus.config.loading import load_config
 
-__all__ = ["Comparison", "RunResult", "compare", "explain", "generate", "load_config", "predict", "resume", "run"]
+__all__ = [
+    "Comparison",
+    "PrivacyPlan",
+    "RunResult",
+    "compare",
+    "explain",
+    "generate",
+    "load_config",
+    "plan_privacy",
+    "predict",
+    "privacy_ledger",
+    "resume",
+    "run",
+    "set_privacy_budget",
+]

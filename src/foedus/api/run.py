@@ -14,6 +14,7 @@ from foedus.api.summary import run_summary
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
+from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.core.errors import RoundError, RunFolderError
@@ -109,12 +110,15 @@ def _train(
 
     began = time.perf_counter()
     assembly = assemble(config)
-    federation = assembly.federation(algorithm, reraise=debug)
+    private = None
+    if assembly.plans is not None:
+        private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
+    federation = assembly.federation(algorithm, reraise=debug, private=private)
     digest = run_digest(assembly, folder)
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began
     observe(run_started(assembly, config.name, state.round + 1))
-    state = run_rounds(
+    ending = run_rounds(
         federation,
         state,
         folder,
@@ -125,9 +129,9 @@ def _train(
     )
     records = folder.records()
     _require_trained(records, folder)
-    assembly.workspace.load(state.params)
+    assembly.workspace.load(ending.state.params)
     save_model(assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter)
-    summary = run_summary(assembly, records, folder, start_seconds)
+    summary = run_summary(assembly, records, folder, start_seconds, ending.stopped)
     folder.write(folder.summary, json.dumps(summary, indent=2))
     write_model_card(folder.path)
     report = write_report(folder.path)

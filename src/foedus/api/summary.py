@@ -13,6 +13,7 @@ import torch
 
 from foedus.config import sections
 from foedus.config.assemble import Assembly
+from foedus.config.guarantee import guarantee
 from foedus.config.sites import columns_of
 from foedus.federation.run_folder import Record, RunFolder
 from foedus.tasks.generation import write_texts
@@ -22,20 +23,27 @@ LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safeten
 
 
 def run_summary(
-    assembly: Assembly, records: Sequence[Record], folder: RunFolder, start_seconds: float
+    assembly: Assembly,
+    records: Sequence[Record],
+    folder: RunFolder,
+    start_seconds: float,
+    stopped: str | None = None,
 ) -> Mapping[str, Any]:
     """Return the summary of a finished run.
 
     start_seconds: from the call to the first round, in the process that finished the run.
+    stopped: why it ended before its last round, if it did.
     """
     config = assembly.config
     played = [record for record in records if record["round"] > 0]
-    seconds = {phase: sum(r["seconds"][phase] for r in played) for phase in ("train", "evaluate")}
+    timed = [record for record in played if not record.get("cohort_hidden")]
+    seconds = {phase: sum(r["seconds"][phase] for r in timed) for phase in ("train", "evaluate")}
     evaluations = {r["round"]: r["evaluation"] for r in records if r.get("evaluation")}
     summary: dict[str, Any] = {
         "name": config.name,
         "foedus": version("foedus"),
         "finished": len(played) == config.rounds.count,
+        "stopped": stopped,
         "rounds": len(played),
         "task": config.task.kind,
         "headline": assembly.task.headline,
@@ -48,14 +56,14 @@ def run_summary(
             "sent": assembly.counts.sent,
         },
         "bytes": {
-            **{way: sum(r["bytes"][way] for r in played) for way in ("down", "up")},
+            **{way: sum(r["bytes"][way] for r in timed) for way in ("down", "up") if timed},
             "evaluation": sum(sum(evaluation["bytes"].values()) for evaluation in evaluations.values()),
         },
         "tokens": tokens_trained(played, seconds["train"]),
         "seconds": {
-            **{phase: round(value, 3) for phase, value in seconds.items()},
+            **{phase: round(value, 3) for phase, value in seconds.items() if timed},
             "start": round(start_seconds, 3),
-            "total": round(start_seconds + sum(seconds.values()), 3),
+            **({"total": round(start_seconds + sum(seconds.values()), 3)} if timed else {}),
         },
         "participants": len(assembly.data.sites),
         "strategy": config.strategy.kind,
@@ -72,6 +80,9 @@ def run_summary(
         "data_note": assembly.data.note,
         "notes": list(assembly.loaded.notes),
     }
+    spent = [record["privacy"]["epsilon"] for record in played if record.get("privacy")]
+    if assembly.plans is not None and spent:
+        summary["privacy"] = guarantee(config, assembly.plans, spent[-1], len(played))
     if config.evaluation.per_site:
         summary["sites"] = site_rows(assembly)
         if isinstance(config.task, sections.CausalLM):
@@ -84,8 +95,8 @@ def tokens_trained(played: Sequence[Record], train_seconds: float) -> Mapping[st
 
     None where a round's record does not tell: its strategy counts nothing, or it would be one site's own figure.
     """
-    counts = [record["tokens"] for record in played]
-    if any(count is None for count in counts):
+    counts = [record["tokens"] for record in played if record.get("tokens") is not None]
+    if len(counts) < len(played):
         return {"trained": None, "per_second": None}
     trained = sum(counts)
     return {"trained": trained, "per_second": round(trained / train_seconds, 1) if train_seconds > 0 else None}

@@ -11,7 +11,9 @@ from foedus.cli.explain import explain
 from foedus.cli.failures import Commands
 from foedus.cli.generate import generate
 from foedus.cli.init import init
+from foedus.cli.keys import keys
 from foedus.cli.predict import predict
+from foedus.cli.privacy import privacy
 from foedus.cli.run import run
 from foedus.cli.schema import schema
 
@@ -44,6 +46,8 @@ def describe(
 
 for command in (init, explain, run, compare, predict, generate, schema):
     app.command()(command)
+app.add_typer(keys, name="keys")
+app.add_typer(privacy, name="privacy")
 
 
 def main() -> None:

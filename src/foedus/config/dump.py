@@ -71,6 +71,7 @@ def relocate(config: RunConfig, folder: Path) -> RunConfig:
             "model": _with(config.model, path=checkpoint, tokenizer=tokenizer),
             "participants": participants,
             "strategy": _with(config.strategy, path=path),
+            "local": _with(config.local, replay=path),
             "output": _with(config.output, folder=path),
         }
     ).rooted(folder)

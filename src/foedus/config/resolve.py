@@ -9,6 +9,8 @@ from typing import Any
 from foedus.config import sections
 from foedus.config.sections import RunConfig
 
+FIRST_STEPS = 10  # of a participant whose speed is not known yet; enough to measure it
+
 
 def resolve(config: RunConfig) -> RunConfig:
     """Return the configuration with every value that was left out filled in; what was given stays."""
@@ -17,6 +19,8 @@ def resolve(config: RunConfig) -> RunConfig:
             "participants": _participants(config.participants),
             "strategy": _strategy(config),
             "local": _local(config),
+            "rounds": _rounds(config),
+            "evaluation": _evaluation(config),
             "output": _output(config),
         }
     )
@@ -36,12 +40,22 @@ def _participants(participants: sections.Participants) -> sections.Participants:
 
 
 def _strategy(config: RunConfig) -> sections.Strategy:
-    """A language model's loss is a mean over tokens, so participants count by these."""
+    """A language model's loss is a mean over tokens, so participants count by these.
+
+    In a given time a slow participant goes a short way, however much it holds; so what it trained on counts then.
+    FedNova takes the unequal steps out of the updates itself, and wants to know what each one holds. Where privacy
+    hides how much somebody has, it weighs nothing.
+    """
     match config.strategy:
         case sections.Scaffold() | sections.FedDyn():
             return config.strategy
-    by_records = isinstance(config.task, sections.TextClassification)
-    strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else "tokens")
+    timed = config.local.seconds is not None and not isinstance(config.strategy, sections.FedNova)
+    weighting = "tokens_seen" if timed else "tokens"
+    if isinstance(config.task, sections.TextClassification):
+        weighting = "examples"
+    if not isinstance(config.privacy, sections.NoPrivacy):
+        weighting = "uniform"
+    strategy: sections.Strategy = _filled(config.strategy, weighting=weighting)
     return _diloco(strategy, config) if isinstance(strategy, sections.DiLoCo) else strategy
 
 
@@ -51,7 +65,8 @@ def _diloco(strategy: sections.DiLoCo, config: RunConfig) -> sections.DiLoCo:
     filled: sections.DiLoCo = _filled(strategy, server_learning_rate=1.0) if sparse else strategy
     if filled.momentum is not None:
         return filled
-    momentum = 0.0 if sparse else usual_outer_momentum(config.rounds.count, filled.server_learning_rate)
+    rounds = config.rounds.count // (filled.streaming.fragments if filled.streaming else 1)  # of one fragment
+    momentum = 0.0 if sparse else usual_outer_momentum(max(1, rounds), filled.server_learning_rate)
     return filled.model_copy(update={"momentum": momentum})
 
 
@@ -71,13 +86,17 @@ def usual_outer_momentum(rounds: int, server_learning_rate: float) -> float:
 
 def _local(config: RunConfig) -> sections.Local:
     keep = isinstance(config.strategy, sections.DiLoCo) and config.strategy.inner_state == "keep"
+    given = config.local
+    timed = given.seconds is not None
     local: sections.Local = _filled(
-        config.local,
+        given,
         keep_optimizer=keep,
-        epochs=None if config.local.steps else 1,
+        epochs=None if given.steps or timed else 1,
         learning_rate=usual_learning_rate(config.local.optimizer, config.model),
     )
-    return local
+    if isinstance(config.privacy, sections.RecordPrivacy):  # it clips by itself, and draws batches by coins
+        local = _filled(local, gradient_clip=None, group_by_length=False)
+    return local.model_copy(update={"steps": FIRST_STEPS}) if timed and given.steps is None else local
 
 
 def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) -> float:
@@ -86,6 +105,20 @@ def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) ->
         return 0.05
     whole_checkpoint = isinstance(model, sections.Checkpoint) and isinstance(model.tuning, sections.Full)
     return 5e-5 if whole_checkpoint else 5e-4
+
+
+def _rounds(config: RunConfig) -> sections.Rounds:
+    """Whether anybody came is a secret where participants are hidden, and a round must not depend on it."""
+    hidden = isinstance(config.privacy, sections.ParticipantPrivacy)
+    rounds: sections.Rounds = _filled(config.rounds, min_reports=0) if hidden else config.rounds
+    return rounds
+
+
+def _evaluation(config: RunConfig) -> sections.Evaluation:
+    """A site's own figures are not covered by the noise in the model."""
+    private = not isinstance(config.privacy, sections.NoPrivacy)
+    evaluation: sections.Evaluation = _filled(config.evaluation, per_site=False) if private else config.evaluation
+    return evaluation
 
 
 def _output(config: RunConfig) -> sections.Output:

@@ -62,6 +62,11 @@ class Entropy:
         """Return the stream that follows from a seed: for experiments and tests, never for privacy."""
         return cls(key.digest, reproducible=True)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether another process can draw the same: it is made of a kept key or of a seed."""
+        return not self._renewed_by_fork
+
     def child(self, *names: str | int) -> Entropy:
         """Return the stream of that name: always the same one, from its start; 1 and "1" are different names."""
         with self._lock:

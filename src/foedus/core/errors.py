@@ -7,8 +7,11 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
-├── RunFolderError   a run folder is missing, in use, damaged, or of another run
-└── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
+├── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
+├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
+├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
+├── LedgerError      the record of spent privacy cannot be read or written, so nothing may be spent
+└── RunFolderError   a run folder is missing, in use, damaged, or of another run
 
 A message says what was being done, what was seen, what is allowed and what to do next.
 It never holds a participant's data: a column's name may stand in it, a row may not.
@@ -41,6 +44,18 @@ class ParticipantError(FoedusError):
 
 class RoundError(FoedusError):
     """Too few participants reported, round after round."""
+
+
+class SignatureError(FoedusError):
+    """A key, a signature, or a proof of what a log holds cannot be trusted."""
+
+
+class BudgetError(FoedusError):
+    """Privacy would be overspent, or spent where its ledger could not see it; nothing was sent or computed."""
+
+
+class LedgerError(FoedusError):
+    """A privacy ledger cannot be read or written; without it nothing may be spent."""
 
 
 class RunFolderError(FoedusError):

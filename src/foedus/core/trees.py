@@ -45,13 +45,16 @@ def zeros_like(tree: ParamTree) -> ParamTree:
     return {name: torch.zeros_like(tensor) for name, tensor in tree.items()}
 
 
-def accumulator_for(tree: ParamTree) -> ParamTree:
+def accumulator_for(tree: ParamTree, *, exact: bool = False) -> ParamTree:
     """Return zeros of the same names and shapes to add up many such trees in: of float32 at least.
 
     Not float64 for float32 trees: adding to it takes four times as long, in a place that every update passes.
+    exact: float64 all the same, or float32 on Apple's GPUs, which have none.
     """
     return {
-        name: torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32))
+        name: torch.zeros_like(
+            tensor, dtype=torch.promote_types(tensor.dtype, _sum_type(tensor) if exact else torch.float32)
+        )
         for name, tensor in tree.items()
     }
 

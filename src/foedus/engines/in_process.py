@@ -13,9 +13,10 @@ import torch
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
 from foedus.federation.checkpoints import load_trees, save_trees, sync
-from foedus.federation.messages import Failure, ParticipantId, Reply, Request
+from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, Train
 from foedus.federation.participant import answer
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
+from foedus.privacy.outbox import Outbox, request_digest
 
 INDEX = "participants.json"
 
@@ -26,6 +27,7 @@ class InProcessEngine:
     The order of replies is the population's, so equal seeds give equal bytes.
     device: where what they remember is kept; the CPU unless told.
     reraise: raise a participant's unexpected error here instead of leaving it out, for debugging.
+    outbox: where participants keep their finished replies, so that a round which is redone releases none twice.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class InProcessEngine:
         *,
         device: torch.device | None = None,
         reraise: bool = False,
+        outbox: Outbox | None = None,
     ) -> None:
         self._local = local
         self._tasks = dict(tasks)
@@ -42,6 +45,8 @@ class InProcessEngine:
         self._unsettled: dict[ParticipantId, Memory] = {}
         self._device = device
         self._reraise = reraise
+        self._outbox = outbox
+        self._digests: dict[int, str] = {}
 
     def population(self) -> Sequence[ParticipantId]:
         """Return every participant, in the order given."""
@@ -49,6 +54,7 @@ class InProcessEngine:
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
         """Let the asked participants work one by one; what one raises becomes its Failure."""
+        self._digests = {}
         for name, task in self._tasks.items():
             if name in requests:
                 yield name, self._answer(name, task, requests[name])
@@ -56,7 +62,10 @@ class InProcessEngine:
     def _answer(self, name: ParticipantId, task: LocalTask | PairCounter, request: Request) -> Reply:
         before = self._memories.get(name, {})
         try:
-            reply, memory = answer(self._local, task, request, before)
+            if self._outbox is not None and isinstance(request, Train):
+                reply, memory = self._answer_once(self._outbox, name, task, request, before)
+            else:
+                reply, memory = answer(self._local, task, request, before)
             if memory is not before:
                 _check_memory(memory)
                 self._unsettled[name] = memory
@@ -65,6 +74,24 @@ class InProcessEngine:
                 raise
             return Failure(failure_reason(error))
         return reply
+
+    def _answer_once(
+        self, outbox: Outbox, name: ParticipantId, task: LocalTask | PairCounter, request: Train, before: Memory
+    ) -> tuple[Reply, Memory]:
+        """Train and keep the reply before it is sent, or return the one that was kept before a crash."""
+        number, digest = request.broadcast.clock.round + 1, self._digest(request)
+        if (kept := outbox.get(name, number, digest, self._device)) is not None:
+            return kept
+        reply, memory = answer(self._local, task, request, before)
+        if isinstance(reply, LocalUpdate):
+            outbox.put(name, number, digest, reply, memory)
+        return reply, memory
+
+    def _digest(self, request: Train) -> str:
+        """Return the digest of a request, computed once for all who are sent it."""
+        if id(request) not in self._digests:
+            self._digests[id(request)] = request_digest(request)
+        return self._digests[id(request)]
 
     def settle(self, counted: Collection[ParticipantId]) -> None:
         """Keep the new memories of those who counted and forget the others'."""

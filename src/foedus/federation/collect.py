@@ -91,7 +91,7 @@ class RunningSum:
     the weight. So the mean of equal updates, and of a single one, is that update to the last bit: one
     participant, or identical ones, train as if there were no federation.
     averaged_like, summed_like: the names and shapes that every update must have.
-    averaged: means. weight: the sum of all. counts: plain sums.
+    averaged: means. weight: the sum of all. counts: plain sums. exact: whether to add up in float64.
     """
 
     averaged_like: Trees
@@ -102,6 +102,7 @@ class RunningSum:
     weight: float = 0.0
     reports: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    exact: bool = False
 
     def add(self, update: LocalUpdate) -> None:
         """Add one update.
@@ -114,11 +115,11 @@ class RunningSum:
         share = update.weight / (self.weight + update.weight)
         for name, tree in update.averaged.items():
             if name not in self.averaged:
-                self.averaged[name] = trees.accumulator_for(tree)
+                self.averaged[name] = trees.accumulator_for(tree, exact=self.exact)
             trees.draw_towards_in_place(self.averaged[name], tree, share)
         for name, tree in update.summed.items():
             if name not in self.summed:
-                self.summed[name] = trees.accumulator_for(tree)
+                self.summed[name] = trees.accumulator_for(tree, exact=self.exact)
             trees.add_scaled_in_place(self.summed[name], tree, 1.0)
         for name, value in update.metrics.items():
             self.metrics[name] = self.metrics.get(name, 0.0) + update.weight * value
@@ -128,7 +129,7 @@ class RunningSum:
         self.reports += 1
 
     def aggregate(self, population: int) -> Aggregate:
-        """Return the means and sums over all updates added; there must be one at least."""
+        """Return the means and sums over all updates added; of none, there are no trees."""
         return Aggregate(
             averaged=dict(self.averaged),
             summed=dict(self.summed),
@@ -176,8 +177,8 @@ class Collected:
     bytes_up: int
 
 
-def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: RunningSum) -> Collector[Collected]:
-    """Ask the cohort to train and add the updates to `total` in the clear, as they come in."""
+def collect_updates(requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:
+    """Ask a cohort to train and add the updates to `total` in the clear, as they come in."""
     metrics: dict[ParticipantId, Mapping[str, float]] = {}
     counts: dict[ParticipantId, Mapping[str, int]] = {}
     received_bytes = 0
@@ -194,8 +195,10 @@ def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: Runn
             case _:
                 raise ParticipantError(f"it answered a training request with {type(reply).__name__}")
 
-    left_out = yield from phase(dict.fromkeys(cohort, request), accept)
-    return Collected(total, left_out, metrics, counts, payload_bytes(request) * len(cohort), received_bytes)
+    sizes = {id(request): payload_bytes(request) for request in requests.values()}
+    sent_bytes = sum(sizes[id(request)] for request in requests.values())
+    left_out = yield from phase(requests, accept)
+    return Collected(total, left_out, metrics, counts, sent_bytes, received_bytes)
 
 
 @dataclass(frozen=True)

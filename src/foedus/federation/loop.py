@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from foedus.core.errors import RoundError, RunFolderError
+from foedus.core.errors import BudgetError, RoundError, RunFolderError
 from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
 from foedus.federation.collect import Collected, CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
@@ -17,6 +18,17 @@ from foedus.federation.run_folder import RunFolder
 
 # After so many rounds in a row that did not stand, going on would only cost time.
 PATIENCE = 3
+
+# All else in a round's record tells who took part in it, how many, or what of a participant's work cannot be used.
+TOLD_OF_HIDDEN_COHORTS = ("round", "stood", "reason", "learning_rate", "evaluation", "privacy")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run's rounds ended. stopped: why before the last one; None after all of them."""
+
+    state: ServerState
+    stopped: str | None = None
 
 
 def start_or_resume(federation: Federation, initial: ServerState, folder: RunFolder, config_digest: str) -> ServerState:
@@ -50,20 +62,27 @@ def run_rounds(
     keep_checkpoints: int,
     observe: Observer = ignore,
     learning_rate: Callable[[float], float] | None = None,
-) -> ServerState:
-    """Play the rounds that are left and return the last state.
+) -> Ending:
+    """Play the rounds that are left, or as many as the privacy budgets allow, and return the last state.
 
     learning_rate: from progress in [0, 1] to the local learning rate, for the record.
-    Raises: RoundError when several rounds in a row do not stand; their checkpoint stays.
+    Raises: BudgetError if they do not allow the first one.
+        RoundError when several rounds in a row do not stand, or bring nothing but noise; their checkpoint stays.
     """
     if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
         record = initial_record(evaluate(federation, state, observe), federation)
         folder.append(record)
         observe(RoundEnded(record))
-    failed = 0
+    failed, stopped = 0, None
     while state.round < federation.plan.rounds:
         rate = learning_rate(Clock(state.round, federation.plan.rounds).progress(0)) if learning_rate else None
-        state, report = play_round(federation, state, observe)
+        try:
+            state, report = play_round(federation, state, observe)
+        except BudgetError as refusal:
+            if state.round == 0:
+                raise
+            stopped = str(refusal)
+            break
         record = round_record(report, federation, rate)
         size = folder.append(record)
         save_checkpoint(
@@ -74,18 +93,29 @@ def run_rounds(
             keep_checkpoints,
         )
         observe(RoundEnded(record))
-        if report.stood:
+        if report.stood and not came_to_nothing(report):
             failed = 0
         elif len(report.cohort) >= federation.plan.min_reports:  # a small draw says nothing about the participants
             failed += 1
         if failed == PATIENCE:
+            last = report.reason or "nobody sent an update that can be used"
             reasons = "; ".join(f"{name} {why}" for name, why in list(report.collected.left_out.items())[:3])
             raise RoundError(
-                f"{PATIENCE} rounds in a row did not stand, the last one because {report.reason}"
+                f"{PATIENCE} rounds in a row did not stand, the last one because {last}"
                 + (f" ({reasons})" if reasons else "")
                 + f". {folder.path} holds the state; mend the cause and go on with --resume"
             )
-    return state
+    if federation.guard is not None:
+        federation.guard.finish()
+    return Ending(state, stopped)
+
+
+def came_to_nothing(report: RoundReport) -> bool:
+    """Return whether participants were asked and none of their updates could be used.
+
+    Such a round stands where an empty cohort releases noise; several in a row would be training on noise alone.
+    """
+    return bool(report.cohort) and report.collected.total.reports == 0
 
 
 def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any]:
@@ -96,7 +126,7 @@ def initial_record(evaluation: CollectedEvaluation, federation: Federation) -> M
 def round_record(report: RoundReport, federation: Federation, learning_rate: float | None) -> Mapping[str, Any]:
     """Return a round's line of rounds.jsonl; sites' own figures are in it only if the run declares them.
 
-    What a single site reported is its own figure, whatever it is called.
+    What a single site reported is its own figure, whatever it is called. Of a hidden cohort nothing is told.
     """
     collected = report.collected
     total = collected.total
@@ -116,6 +146,11 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
+    if report.privacy is not None:
+        record["privacy"] = dict(report.privacy)
+    if federation.plan.hide_cohort:
+        told = {name: record[name] for name in TOLD_OF_HIDDEN_COHORTS if name in record}
+        return {**told, "cohort_hidden": True}
     if federation.plan.per_site:
         record["sites"] = {
             name: {"train": dict(metrics), **{count: collected.counts[name].get(count) for count in COUNTS}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from foedus.federation.messages import (
     Reply,
     Request,
     Sums,
+    Train,
     Trees,
 )
 
@@ -42,6 +43,10 @@ class Correction:
     decoupled: bool = False
 
 
+# From the parameters as they are to new values of some of them, in a tree of these alone. It changes nothing itself.
+Intervention = Callable[[ParamTree], ParamTree]
+
+
 @dataclass(frozen=True)
 class LocalResult:
     """What local training gives to the participant's half of a strategy.
@@ -53,6 +58,7 @@ class LocalResult:
     metrics: weighted means over the round, such as {"loss": …}.
     optimizer: the optimizer's state, or None if the run does not keep it.
     counts: what was done in the round, of COUNTS: numbers that add up over participants.
+    speed: optimizer steps a second, if the number of steps depends on it; to be handed back in the next round.
     """
 
     params: ParamTree
@@ -61,6 +67,7 @@ class LocalResult:
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: ParamTree | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    speed: float | None = None
 
 
 class LocalTask(Protocol):
@@ -72,8 +79,16 @@ class LocalTask(Protocol):
         clock: Clock,
         correction: Correction | None = None,
         optimizer: ParamTree | None = None,
+        *,
+        speed: float | None = None,
+        interventions: Mapping[int, Intervention] | None = None,
     ) -> LocalResult:
-        """Train from `start` for one round's steps; `optimizer` is the state kept from before."""
+        """Train from `start` for one round's steps.
+
+        optimizer: the state kept from before. speed: that of the result before.
+        interventions: after so many steps, 0 being before the first, the function is applied to the live
+            parameters; after more than there are, at the end.
+        """
         ...
 
     def gradient(self, params: ParamTree) -> ParamTree:
@@ -96,11 +111,15 @@ class PairCounter(Protocol):
 
 @dataclass(frozen=True)
 class ServerState:
-    """All that the coordinator carries from round to round. round: how many are over."""
+    """All that the coordinator carries from round to round.
+
+    round: how many are over. counted: whose updates the last round that stood holds, if the strategy asks for it.
+    """
 
     round: int
     params: ParamTree
     memory: Memory = field(default_factory=dict)
+    counted: Sequence[ParticipantId] = ()
 
 
 @dataclass(frozen=True)
@@ -108,14 +127,15 @@ class Aggregate:
     """What a round's reports add up to.
 
     averaged: weighted means; summed: plain sums; weight: the sum of weights; metrics: weighted means.
-    reports: how many participants are in it. population: how many there are in all.
+    reports: how many participants are in it; the expected number where the true one is private.
+    population: how many there are in all.
     """
 
     averaged: Trees
     summed: Trees
     weight: float
     metrics: Mapping[str, float]
-    reports: int
+    reports: float
     population: int
 
 
@@ -143,6 +163,8 @@ class Part:
     scalar: whether it is one number, {"value": 0-d tensor}, or has the shape of the parameters.
     shaped: from the parameters to a tree of its names and shapes, if it has others than these two.
     encode: how it travels, if not as it is; an update then holds it among its encoded trees.
+    unfit_for_noise: why it may not be scaled down with the rest of an update and get noise, with what to do
+        instead; None if it may.
     """
 
     name: str
@@ -150,6 +172,7 @@ class Part:
     scalar: bool = False
     shaped: Callable[[ParamTree], ParamTree] | None = None
     encode: Callable[[ParamTree], EncodedTree] | None = None
+    unfit_for_noise: str | None = None
 
     def template(self, params: ParamTree) -> ParamTree:
         """Return a tree of the names and shapes that it must have; values are of no meaning."""
@@ -161,6 +184,11 @@ class Part:
 def remember_nothing(params: ParamTree) -> Memory:
     """Return the memory of a coordinator that needs none."""
     return {}
+
+
+def whole(state: ServerState) -> ParamTree:
+    """Return all parameters: what the updates of most strategies are of."""
+    return state.params
 
 
 def send_params(state: ServerState) -> Trees:
@@ -178,6 +206,11 @@ class Algorithm:
     broadcast: the named trees that it sends; "params" must be among them.
     parts: every tree that an update holds.
     encode_params: how the parameters travel to the participants, if not as they are.
+    in_turn: the parameters that a round's updates are of; what the parts' names and shapes follow from.
+    changed: the parameters that the last round that stood changed, if those who were counted in it are sent these
+        alone; all others are sent all of them.
+    fragments: after how many rounds the same parameters are in turn again.
+    exact_sums: add updates up in float64, because a privacy guarantee holds for exact sums.
     """
 
     local: LocalRule
@@ -186,10 +219,22 @@ class Algorithm:
     broadcast: Callable[[ServerState], Trees] = send_params
     parts: Sequence[Part] = (Part("delta"),)
     encode_params: Callable[[ParamTree], EncodedTree] | None = None
+    in_turn: Callable[[ServerState], ParamTree] = whole
+    changed: Callable[[ServerState], ParamTree] | None = None
+    fragments: int = 1
+    exact_sums: bool = False
 
     def message(self, state: ServerState, clock: Clock) -> Broadcast:
-        """Return what participants are sent at the start of a round."""
-        sent = self.broadcast(state)
+        """Return what a participant is sent that knows nothing of the rounds before."""
+        return self._encoded(self.broadcast(state), clock)
+
+    def brief_message(self, state: ServerState, clock: Clock) -> Broadcast | None:
+        """Return what a participant is sent that was counted in the last round that stood; None: the same as others."""
+        if self.changed is None:
+            return None
+        return self._encoded({**self.broadcast(state), "params": self.changed(state)}, clock)
+
+    def _encoded(self, sent: Trees, clock: Clock) -> Broadcast:
         if self.encode_params is None:
             return Broadcast(sent, clock)
         rest = {name: tree for name, tree in sent.items() if name != "params"}
@@ -237,4 +282,29 @@ class Engine(Protocol):
 
     def load_memories(self, folder: Path) -> None:
         """Make the participants remember what a folder of save_memories holds."""
+        ...
+
+
+class Guard(Protocol):
+    """Who keeps count of what rounds cost in privacy, and may forbid one. Rounds are counted from 1, as in records."""
+
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
+        """Write down what a round costs, before anything of it is sent or computed.
+
+        requests: what everyone in the cohort would be sent.
+        Raises: BudgetError if it would cost more than is allowed, with nothing spent; LedgerError if it
+            cannot be written down.
+        """
+        ...
+
+    def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
+        """Note that a round is over. What was charged to one who was asked stays charged, answered or not."""
+        ...
+
+    def record(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the record of a settled round says about privacy, as JSON values."""
+        ...
+
+    def finish(self) -> None:
+        """Note that no round of this run follows: what only a redone round would need is forgotten."""
         ...

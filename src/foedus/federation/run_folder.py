@@ -49,6 +49,16 @@ class RunFolder:
         """What a resumed run starts from."""
         return self.path / "checkpoints"
 
+    @property
+    def identity(self) -> Path:
+        """The id that the run's privacy spends stand under; hidden, for a refused run may leave it."""
+        return self.path / ".run-id"
+
+    @property
+    def outbox(self) -> Path:
+        """Participants' finished replies, while a round that they belong to may be redone."""
+        return self.path / "outbox"
+
     def records(self) -> list[Record]:
         """Return the rounds recorded so far; a line that a crash cut short is not one."""
         if not self.rounds.exists():
@@ -127,6 +137,7 @@ def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
     Raises: RunFolderError if there is a run already and it may not be overwritten.
     """
     if not is_taken(folder):
+        folder.identity.unlink(missing_ok=True)
         return
     if not overwrite:
         raise RunFolderError(
@@ -135,5 +146,6 @@ def refuse_or_clear(folder: RunFolder, overwrite: bool) -> None:
         )
     if not folder.config.exists():
         raise RunFolderError(f"{folder.path} is not a run's folder, so it is not overwritten; choose another --name")
+    folder.identity.unlink(missing_ok=True)  # the new run is another one, though its folder be the same
     for path in _visible(folder):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

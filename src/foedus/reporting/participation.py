@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from foedus.reporting.page import Table
 from foedus.reporting.phrasing import listed, round_ranges
-from foedus.reporting.records import Run
+from foedus.reporting.records import RoundRecord, Run
 
 
 def participation_tables(run: Run) -> Sequence[Table]:
@@ -22,10 +22,7 @@ def participation_tables(run: Run) -> Sequence[Table]:
         tables.append(Table("Sites left out of a round", head, rows, frozenset({1, 2, 4})))
     fallen = [record for record in run.rounds if not record.stood]
     if fallen:
-        rows = [
-            [f"{record.round:,}", f"{record.reports} of {len(record.cohort)}", record.reason or "not told"]
-            for record in fallen
-        ]
+        rows = [[f"{record.round:,}", _reports(record), record.reason or "not told"] for record in fallen]
         tables.append(
             Table(
                 "Rounds that did not stand: the model stayed as it was",
@@ -57,6 +54,10 @@ def rounds_trained(run: Run) -> Mapping[str, int]:
             for name in record.cohort:
                 counts[name] += name not in record.left_out
     return counts
+
+
+def _reports(record: RoundRecord) -> str:
+    return "hidden" if record.cohort_hidden else f"{record.reports} of {len(record.cohort)}"
 
 
 def _failures(run: Run) -> Mapping[tuple[str, str, str], Sequence[int]]:

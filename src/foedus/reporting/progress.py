@@ -133,7 +133,8 @@ def status(state: Watch, now: float, columns: int) -> RenderableType:
         Text(f"about {roughly(left)} left" if left is not None else "measuring the first round"),
     )
     verb = "training" if state.phase == "train" else "evaluating"
-    rest = Text(f"{verb}: {min(state.done, state.expected):,} of {state.expected:,} sites", style="dim")
+    of_them = f": {min(state.done, state.expected):,} of {state.expected:,} sites" if state.expected else ""
+    rest = Text(f"{verb}{of_them}", style="dim")
     if state.report is not None:
         told = f", {printable(state.report.participant)}"
         if state.report.failure is not None:

@@ -8,6 +8,11 @@ from foedus.federation.messages import Broadcast, LocalUpdate
 from foedus.federation.protocols import Aggregate, Algorithm, LocalTask, Memory, Part, ServerState
 from foedus.strategies.local_training import pseudo_gradient, scalar, step_against, train
 
+UNFIT = (
+    "FedExP's step is a ratio of squared norms, which clipping changes and noise inflates; "
+    "use fedavg, or fedadam for steps that adapt"
+)
+
 
 def fedexp(epsilon: float = 1e-3) -> Algorithm:
     """Return FedExP: server step max(1, sum p_i |delta_i|^2 / (2 (|mean delta|^2 + epsilon))).
@@ -28,4 +33,4 @@ def fedexp(epsilon: float = 1e-3) -> Algorithm:
         extrapolation = max(1.0, spread / (2 * (trees.squared_norm(delta) + epsilon)))
         return step_against(state.params, delta, extrapolation), state.memory
 
-    return Algorithm(local, step, parts=(Part("delta"), Part("squared_norm", scalar=True)))
+    return Algorithm(local, step, parts=(Part("delta"), Part("squared_norm", scalar=True, unfit_for_noise=UNFIT)))

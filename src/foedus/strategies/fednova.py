@@ -10,6 +10,11 @@ from foedus.federation.messages import Broadcast, LocalUpdate
 from foedus.federation.protocols import Aggregate, Algorithm, LocalTask, Memory, Part, ServerState
 from foedus.strategies.local_training import pseudo_gradient, scalar, step_against, train
 
+UNFIT = (
+    "FedNova multiplies the mean direction with the mean path, so clipping both would shrink a step twice; "
+    "use fedavg with local.steps, which makes all paths equal"
+)
+
 
 def fednova(momentum: float = 0.0, server_learning_rate: float = 1.0) -> Algorithm:
     """Return FedNova: w <- w - tau_eff * sum p_i delta_i / |a_i|, with tau_eff = sum p_i |a_i|.
@@ -31,7 +36,7 @@ def fednova(momentum: float = 0.0, server_learning_rate: float = 1.0) -> Algorit
             state.params, aggregate.averaged["direction"], server_learning_rate * effective
         ), state.memory
 
-    return Algorithm(local, step, parts=(Part("direction"), Part("path", scalar=True)))
+    return Algorithm(local, step, parts=(Part("direction"), Part("path", scalar=True, unfit_for_noise=UNFIT)))
 
 
 def path_length(step_sizes: Sequence[float], momentum: float) -> float:

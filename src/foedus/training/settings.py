@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Schedule = Literal["constant", "linear", "cosine"]
-Weighting = Literal["examples", "tokens", "uniform"]
+Weighting = Literal["examples", "tokens", "tokens_seen", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class LocalSettings:
     optimizer: muon steps along orthogonalised momentum in the model's hidden matrices (Liu et al. 2025,
         arXiv:2502.16982, whose scaling lets it share AdamW's learning rate), and is adamw in the rest.
     momentum: of sgd and muon. betas, epsilon: of adamw.
+    weighting: by what a participant's update counts: examples or tokens that it holds, tokens that it trained on in
+        the round, or nothing.
     keep_optimizer: whether a round's training returns the optimizer's state, for the strategy to keep or send.
     """
 

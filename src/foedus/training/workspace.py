@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from foedus.core import trees
 from foedus.core.trees import ParamTree
-from foedus.federation.protocols import Correction
+from foedus.federation.protocols import Correction, Intervention
 from foedus.training.optimizers import make_optimizers, state_fields
 from foedus.training.settings import LocalSettings
 
@@ -64,6 +64,11 @@ class Workspace:
     def live_params(self) -> ParamTree:
         """Return the travelling parameters where they lie; they change with the next training."""
         return {name: parameter.detach() for name, parameter in self.parameters.items()}
+
+    def change(self, function: Intervention) -> None:
+        """Give the parameters that the function returns the values that it returns."""
+        changed = function(self.live_params())
+        trees.copy_in_place({name: self.parameters[name] for name in changed}, changed)
 
     def mode(self, *, training: bool) -> None:
         """Switch dropout and the like on or off."""
@@ -120,6 +125,11 @@ class Workspace:
             name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.detach().clone()
             for name, parameter in self.parameters.items()
         }
+
+    def set_gradients(self, gradients: ParamTree) -> None:
+        """Make these the gradients that the next step takes."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name].to(parameter)
 
     def step(self, learning_rate: float, clip: float | None, correction: Correction | None, anchor: ParamTree) -> None:
         """Clip the gradient, correct it, take one optimizer step and forget the gradient."""

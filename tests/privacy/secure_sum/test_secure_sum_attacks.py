@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
@@ -149,7 +150,7 @@ def test_what_the_attack_needs_is_really_in_the_shares() -> None:
     shares = {place: opening.shares[0][1] for place, opening in enumerate(opened(attack, (1, 2, 3)).values(), start=2)}
     mask_key = combine(shares, 3, SHARES).to_bytes(32, "big")
     assert keys.public_key(mask_key) == attack.roster.members[0].mask_key
-    side = keys.X25519PrivateKey.from_private_bytes(mask_key)
+    side = X25519PrivateKey.from_private_bytes(mask_key)
     digest, names, layout = attack.roster.digest, attack.names, attack.terms.layout
     seed = keys.RoundKeys.create(entropy(names[0])).seed  # what no holder gave
     vector = [words.copy() for words in layout.from_bytes(attack.masked[names[0]].words)]
@@ -322,7 +323,8 @@ def test_strangers_and_forged_advertisements_are_refused() -> None:
 
 def test_keys_of_an_earlier_round_are_refused() -> None:
     earlier, later = Malicious(3), Malicious(3, terms_of(round_number=1))
-    old, new = [], []
+    old: list[Advertisement] = []
+    new: list[Advertisement] = []
     for attack, shown in ((earlier, old), (later, new)):
         for name, member in attack.members.items():
             attack.sides[name] = take_part(member, attack.terms, attack.terms.encode(), vector_of(0), entropy(name))

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.coordinator import SILENT, Outcome
@@ -24,8 +25,8 @@ def _agreeing_once() -> Iterator[None]:
     """Every pattern has the same keys, so what is a pure function of them is computed once."""
     with pytest.MonkeyPatch.context() as patch:
         agreed = lru_cache(maxsize=None)(
-            lambda private, public: keys.X25519PrivateKey.from_private_bytes(private).exchange(
-                keys.X25519PublicKey.from_public_bytes(public)
+            lambda private, public: X25519PrivateKey.from_private_bytes(private).exchange(
+                X25519PublicKey.from_public_bytes(public)
             )
         )
         patch.setattr(keys, "agreed", lambda private, public: agreed(private.private_bytes_raw(), public))

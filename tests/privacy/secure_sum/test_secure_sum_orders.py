@@ -31,7 +31,8 @@ class Network(RuleBasedStateMachine):
         self.history: list[bytes] = []  # all that was ever sent, either way
         self.kinds: dict[tuple[str, int], set[int]] = {}  # what each holder gave of each owner
         self.coordinator = sum_securely(self.terms, self.names, next(iter(self.members.values())).identities)
-        self.messages = dict(next(self.coordinator) or {})
+        invitations = next(self.coordinator)
+        self.messages = dict(invitations or {})
         self.answers: dict[str, bytes] = {}
 
     def answer(self, name: str, message: bytes) -> None:

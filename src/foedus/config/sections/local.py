@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from foedus.config.sections.section import Number, Section, Share, Whole, kinds
+from foedus.config.sections.section import Number, Section, Share, Whole, Word, kinds
 
 
 class AdamW(Section):
@@ -93,9 +94,18 @@ class Local(Section):
     """How a participant trains in a round."""
 
     epochs: Annotated[Whole, Field(ge=1)] | None = None
-    """Passes over the participant's rows in a round. Left out: 1, unless `steps` is given."""
+    """Passes over the participant's rows in a round. Left out: 1, unless `steps` or `seconds` is given."""
     steps: Annotated[Whole, Field(ge=1)] | None = None
-    """Optimizer steps in a round, in place of epochs: the same for every participant."""
+    """Optimizer steps in a round, in place of epochs: the same for every participant. With `seconds`: those of a
+    participant's first round, before its speed is known; left out, 10."""
+    seconds: Annotated[Number, Field(gt=0)] | None = None
+    """How long a participant trains in a round, in place of epochs: as many steps as fit at the speed of its earlier
+    rounds, and at least one. They are fixed at the round's start and recorded."""
+    speeds: Mapping[str, Annotated[Number, Field(gt=0)]] = {}
+    """Participant → optimizer steps a second, in place of its measured speed: for experiments with participants of
+    unlike speed on one machine, and for the same steps in every run."""
+    replay: Word | None = None
+    """The folder of a run with `seconds`, whose recorded steps are made again, round by round; nothing is measured."""
     batch_size: Annotated[Whole, Field(ge=1)] = 16
     """Rows in memory at once."""
     accumulation: Annotated[Whole, Field(ge=1)] = 1
