@@ -1,12 +1,12 @@
 """Run all benchmarks, or those named: python -m benchmarks [start] [simulation] [memory] [compression]
-[accounting]."""
+[accounting] [private_gradients]."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, simulation, start
+from benchmarks import accounting, compression, memory, private_gradients, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "memory": memory.main,
     "compression": compression.main,
     "accounting": accounting.main,
+    "private_gradients": private_gradients.main,
 }
 
 if __name__ == "__main__":
