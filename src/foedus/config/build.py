@@ -8,6 +8,7 @@ from typing import assert_never
 from foedus.compression import blocks, feedback, half, sparse_chunks, top_k
 from foedus.compression.encoding import Codec
 from foedus.config import sections
+from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.federation import sampling
 from foedus.federation.protocols import Algorithm
@@ -98,16 +99,21 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
         case sections.FedExP():
             return fedexp.fedexp(chosen.epsilon)
         case sections.DiLoCo():
-            return _build_diloco(chosen, config.compression, optimizer_like)
+            return _build_diloco(chosen, "params" if sends_params(config) else "delta", optimizer_like)
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
         case _:
             assert_never(chosen)
 
 
-def _build_diloco(chosen: sections.DiLoCo, compression: sections.Compression, optimizer_like: ParamTree) -> Algorithm:
+def sends_params(config: sections.RunConfig) -> bool:
+    """Return whether DiLoCo's participants may send what they trained, rather than how far it went."""
+    plain = config.compression == sections.Uncompressed()
+    return plain and not isinstance(config.privacy, sections.ParticipantPrivacy)
+
+
+def _build_diloco(chosen: sections.DiLoCo, upload: diloco.Upload, optimizer_like: ParamTree) -> Algorithm:
     assert chosen.momentum is not None, "a resolved configuration has it"
-    upload: diloco.Upload = "params" if compression == sections.Uncompressed() else "delta"
     if (streaming := chosen.streaming) is None:
         return diloco.diloco(
             chosen.momentum,
@@ -128,8 +134,8 @@ def _build_diloco(chosen: sections.DiLoCo, compression: sections.Compression, op
     )
 
 
-def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
-    """Return who chooses the cohorts."""
+def build_sampler(cohort: sections.Cohort, turns: SeedKey) -> sampling.Sampler:
+    """Return who chooses the cohorts. turns: what cyclic groups follow from."""
     match cohort:
         case sections.All():
             return sampling.Everyone()
@@ -137,19 +143,30 @@ def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
             return sampling.FixedSize(cohort.size)
         case sections.Poisson():
             return sampling.Poisson(cohort.rate)
+        case sections.Cyclic():
+            return sampling.Cyclic(cohort.separation, turns)
         case _:
             assert_never(cohort)
 
 
 def build_plan(config: sections.RunConfig) -> RoundPlan:
     """Return how rounds are played."""
+    evaluates = not hides_evaluation(config.privacy)
     return RoundPlan(
         rounds=config.rounds.count,
         min_reports=config.rounds.min_reports,
-        evaluate_every=config.evaluation.every,
+        evaluate_every=config.evaluation.every if evaluates else None,
+        evaluate_initially=evaluates,
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
+        joins=config.rounds.joins,
+        leaves=config.rounds.leaves,
     )
+
+
+def hides_evaluation(privacy: sections.Privacy) -> bool:
+    """Return whether figures on held-out rows stay at the participants."""
+    return not isinstance(privacy, sections.NoPrivacy) and privacy.evaluation == "off"
 
 
 def build_local_settings(config: sections.RunConfig) -> LocalSettings:
