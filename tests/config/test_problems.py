@@ -81,6 +81,18 @@ def found(**values: Any) -> list[str]:
             "strategy.streaming.fragments: is 8, but with 7 rounds (rounds.count) some would never be sent; ",
         ),
         (
+            {"rounds": {"count": 3, "joins": {"a": 4}}},
+            "rounds.joins: a comes in round 4, but there are 3 (rounds.count)",
+        ),
+        (
+            {"rounds": {"count": 9, "joins": {"a": 4}, "leaves": {"a": 3}}},
+            "rounds.leaves: a leaves after round 3, before it comes in round 4",
+        ),
+        (
+            {"strategy": "scaffold", "local": SGD, "rounds": {"leaves": {"a": 4}}},
+            "rounds.joins: scaffold keeps a sum over all participants at the coordinator, ",
+        ),
+        (
             {"strategy": "fedexp", "compression": "int8"},
             "compression: int8 does not go with strategy fedexp: its step compares how long updates and their mean "
             "are, and compression changes these differently; use compression none, or fedavg, ",

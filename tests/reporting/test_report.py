@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from foedus.core.errors import RunFolderError
+from foedus.federation.events import RunEnded
+from foedus.reporting.model_card import model_card
+from foedus.reporting.records import read_run
 from foedus.reporting.report import write_comparison_report, write_report
+from foedus.reporting.watching import closing_lines
 from reporting.made_runs import HOSPITALS, MadeRun, hospitals, make_comparison, make_run
 from reporting.page_reading import Page, assert_sound, charts
 
@@ -139,6 +143,17 @@ def test_no_round_at_all_is_said(tmp_path: Path) -> None:
     _, page = page_of(folder)
     assert "No round has recorded a metric" in page.text
     assert "This run is not finished" in page.text
+
+
+def test_a_run_that_a_privacy_budget_ended_says_so_and_not_to_go_on(tmp_path: Path) -> None:
+    reason = "round 3 would bring the budget icu of north to ε 8.4"
+    folder = make_run(tmp_path, MadeRun(rounds=2, summary={"finished": False, "stopped": reason}))
+    _, page = page_of(folder)
+    assert f"This run ended after 2 rounds: {reason}" in page.text
+    assert "foedus run --resume" not in page.text
+    assert reason in model_card(read_run(folder))
+    last_words = closing_lines(RunEnded(folder, None, None, {}))
+    assert f"ended early: {reason}" in last_words
 
 
 def test_a_diverged_run_is_called_diverged(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
     federation = assembly.federation()
     return replace(
         explanation,
-        cohort=_expected_cohort(config.rounds.cohort, len(assembly.data.sites)),
+        cohort=_expected_cohort(config.rounds.cohort, _mean_population(assembly, federation)),
         participants=[
             Holding(
                 name=site.name,
@@ -128,7 +128,13 @@ def _labels(assembly: Assembly, name: str) -> Counter[str]:
     return Counter(site.splits["train"][label].to_pylist()) if label and "train" in site.splits else Counter()
 
 
-def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
+def _mean_population(assembly: Assembly, federation: Federation) -> float:
+    """Return how many participants are there in a round, on average over the run."""
+    rounds, names = assembly.config.rounds, federation.engine.population()
+    return sum(len(federation.plan.present(names, number + 1)) for number in range(rounds.count)) / rounds.count
+
+
+def _expected_cohort(cohort: sections.Cohort, population: float) -> float:
     match cohort:
         case sections.Fixed():
             return cohort.size

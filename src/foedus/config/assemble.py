@@ -10,7 +10,7 @@ import torch
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
-from foedus.config.pace import build_paces
+from foedus.config.pace import build_paces, require_known
 from foedus.config.privacy import Plans, build_plans, is_reproducible
 from foedus.config.private_run import PrivateRun, idle_entropy
 from foedus.config.sites import Data, read_data
@@ -135,7 +135,7 @@ class Assembly:
         batch_size = self.settings.batch_size * batches_of
         settings = replace(self.settings, keep_optimizer=True, steps=steps, batch_size=batch_size)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
-        return replace(federation, plan=replace(federation.plan, min_reports=1))
+        return replace(federation, plan=replace(federation.plan, min_reports=1, joins={}, leaves={}))
 
     def _federation(
         self,
@@ -191,7 +191,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     device = choose_device(config.device)
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
-    _require_enough(config, len(data.sites))
+    _require_enough(config, [site.name for site in data.sites])
     paces = build_paces(config, [site.name for site in data.sites])
     built = build_tokenizer(config, data.sites)
     task = build_task(config.task, built.tokenizer, data.labels)
@@ -226,19 +226,27 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     )
 
 
-def _require_enough(config: sections.RunConfig, participants: int) -> None:
-    """Check that rounds can stand.
+def _require_enough(config: sections.RunConfig, names: Sequence[ParticipantId]) -> None:
+    """Check that there are participants enough for every round to stand.
 
     Raises: ConfigError.
     """
-    cohort, least = config.rounds.cohort, config.rounds.min_reports
-    if isinstance(cohort, sections.Fixed) and cohort.size > participants:
-        raise ConfigError(
-            f"rounds.cohort.size is {cohort.size}, but the run has {participants} participants; "
-            f"use at most {participants}, or cohort: all"
-        )
-    if least > participants:
-        raise ConfigError(f"rounds.min_reports is {least}, but the run has {participants} participants; use fewer")
+    for where, given in (("rounds.joins", config.rounds.joins), ("rounds.leaves", config.rounds.leaves)):
+        require_known(given, names, where)
+    cohort, least, plan = config.rounds.cohort, config.rounds.min_reports, build_plan(config)
+    # who is there changes where somebody comes, and after somebody left
+    changes = {1, *config.rounds.joins.values(), *(last + 1 for last in config.rounds.leaves.values())}
+    for number in sorted(changes):
+        if number > config.rounds.count:
+            break
+        present = len(plan.present(names, number))
+        there = f"the run has {present} participants" + (f" in round {number}" if present < len(names) else "")
+        if isinstance(cohort, sections.Fixed) and cohort.size > present:
+            raise ConfigError(
+                f"rounds.cohort.size is {cohort.size}, but {there}; use at most {present}, or cohort: all"
+            )
+        if least > present:
+            raise ConfigError(f"rounds.min_reports is {least}, but {there}; use fewer")
 
 
 def choose_device(name: str) -> torch.device:

@@ -159,6 +159,8 @@ def build_plan(config: sections.RunConfig) -> RoundPlan:
         evaluate_initially=evaluates,
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
+        joins=config.rounds.joins,
+        leaves=config.rounds.leaves,
     )
 
 

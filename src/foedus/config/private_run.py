@@ -54,10 +54,10 @@ class RunGuard:
     least: bool = False
     folder: RunFolder | None = None
 
-    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
         """Charge the round, unless nothing is private."""
         if self.ledgers is not None:
-            self.ledgers.reserve(round_number, cohort, request)
+            self.ledgers.reserve(round_number, requests)
 
     def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
         """Note that the round is over."""

@@ -222,6 +222,17 @@ def _local(config: RunConfig) -> Iterator[str]:
 
 
 def _rounds(config: RunConfig) -> Iterator[str]:
+    joins, leaves = config.rounds.joins, config.rounds.leaves
+    for name, first in joins.items():
+        if first > config.rounds.count:
+            yield f"rounds.joins: {name} comes in round {first}, but there are {config.rounds.count} (rounds.count)"
+        elif first > leaves.get(name, first):
+            yield f"rounds.leaves: {name} leaves after round {leaves[name]}, before it comes in round {first}"
+    if (joins or leaves) and isinstance(config.strategy, sections.Scaffold | sections.FedDyn):
+        yield (
+            f"rounds.joins: {config.strategy.kind} keeps a sum over all participants at the coordinator, which those "
+            "who come or leave would put out of balance for good; use another strategy, or let all be there throughout"
+        )
     match config.rounds.cohort:
         case sections.Fixed(size=size) if size < config.rounds.min_reports:
             yield (

@@ -288,9 +288,10 @@ class Engine(Protocol):
 class Guard(Protocol):
     """Who keeps count of what rounds cost in privacy, and may forbid one. Rounds are counted from 1, as in records."""
 
-    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
         """Write down what a round costs, before anything of it is sent or computed.
 
+        requests: what everyone in the cohort would be sent.
         Raises: BudgetError if it would cost more than is allowed, with nothing spent; LedgerError if it
             cannot be written down.
         """

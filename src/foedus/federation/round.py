@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foedus.core import trees
@@ -45,6 +45,8 @@ class RoundPlan:
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
         they sent, how long it took and who failed: privacy by sampling holds only against those who cannot see it.
+    joins, leaves: the first, or the last, round in which a participant is there, counted from 1; others are there
+        throughout.
     """
 
     rounds: int
@@ -54,6 +56,8 @@ class RoundPlan:
     per_site: bool = True
     evaluate_initially: bool = True
     hide_cohort: bool = False
+    joins: Mapping[ParticipantId, int] = field(default_factory=dict)
+    leaves: Mapping[ParticipantId, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.hide_cohort and self.min_reports > 0:
@@ -61,6 +65,14 @@ class RoundPlan:
                 f"rounds.min_reports is {self.min_reports}, but who takes part is hidden, and a round that does not "
                 "stand would tell that few did; use min_reports: 0, so that an empty cohort releases noise"
             )
+
+    def present(self, population: Sequence[ParticipantId], round_number: int) -> Sequence[ParticipantId]:
+        """Return those who are there in a round, counted from 1."""
+        return tuple(
+            name
+            for name in population
+            if self.joins.get(name, 1) <= round_number <= self.leaves.get(name, round_number)
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ def play_round(
     """
     started = time.perf_counter()
     algorithm, plan = federation.algorithm, federation.plan
-    population = federation.engine.population()
+    population = plan.present(federation.engine.population(), state.round + 1)
     cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"), state.round)
     clock = Clock(state.round, plan.rounds)
     request = Train(algorithm.message(state, clock))
@@ -127,7 +139,7 @@ def play_round(
     )
     guard = federation.guard
     if guard is not None:
-        guard.reserve(state.round + 1, cohort, request)
+        guard.reserve(state.round + 1, requests)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
     collected = drive(collect_updates(requests, total), federation.engine, notice)
@@ -167,10 +179,11 @@ def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
 
 
 def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
-    """Evaluate the parameters on every participant's own split."""
+    """Evaluate the parameters on the own split of everybody who was there in the last round, or is in the first."""
     request = Evaluate(state.params, federation.plan.split)
     notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
-    return drive(collect_evaluations(federation.engine.population(), request), federation.engine, notice)
+    present = federation.plan.present(federation.engine.population(), max(state.round, 1))
+    return drive(collect_evaluations(present, request), federation.engine, notice)
 
 
 def announce(

@@ -237,7 +237,7 @@ def _limits(run: Run) -> Sequence[str]:
         if lacking:
             limits.append(f"No {run.split} rows measured {listed(lacking)}.")
     if not summary.finished:
-        limits.append("The training was not finished.")
+        limits.append("The training was not finished" + (f": {summary.stopped}." if summary.stopped else "."))
     return [*limits, *summary.notes]
 
 

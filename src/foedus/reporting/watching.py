@@ -173,7 +173,10 @@ def _spent(run: Run) -> Sequence[str]:
 def closing_lines(event: RunEnded) -> Sequence[str]:
     """Return the last words of a run: its result, where its files are, and what to do next."""
     run = read_run(event.folder)
-    lines = ["", verdict(run), *_spent(run)]
+    lines = ["", verdict(run)]
+    if run.summary.stopped:
+        lines.append(f"ended early: {run.summary.stopped}")
+    lines += _spent(run)
     places = [("report", event.report), ("model", event.model)]
     lines += [f"{name:<7} {place}" for name, place in places if place is not None]
     if event.model is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,6 +67,11 @@ class Rounds(Section):
     cohort: Cohort = All()
     min_reports: Annotated[Whole, Field(ge=0)] = 1
     """A round with fewer usable updates than this changes nothing."""
+    joins: Mapping[str, Annotated[Whole, Field(ge=1)]] = {}
+    """Participant → the first round that it is there in, for those who come late. Until then it neither trains nor is
+    measured."""
+    leaves: Mapping[str, Annotated[Whole, Field(ge=1)]] = {}
+    """Participant → the last round that it is there in, for those who leave early."""
 
 
 class Evaluation(Section):
