@@ -138,8 +138,9 @@ def _participants_pay(
         plan: RecordPlan | None = plans.get(site.name)
         if plan is not None:
             ledger = Ledger(participant_ledger(ledger_folder(), site.name))
-            budget = privacy.budget or site.name
-            ledger.register(budget, table_rows(site.splits.values()), named=privacy.budget is not None)
+            budget = ledger.register(
+                privacy.budget or site.name, table_rows(site.splits.values()), named=privacy.budget is not None
+            )
             payers[site.name] = Payer(ledger, budget, plan)
     return payers
 
@@ -148,8 +149,7 @@ def _federation_pays(
     privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plan: Any, sites: Sequence[Site], name: str
 ) -> Payer:
     ledger = Ledger(federation_ledger(ledger_folder()))
-    budget = privacy.budget or name
-    ledger.register(budget, _rows_of_all(sites), named=privacy.budget is not None)
+    budget = ledger.register(privacy.budget or name, _rows_of_all(sites), named=privacy.budget is not None)
     return Payer(ledger, budget, plan)
 
 
