@@ -27,6 +27,7 @@ def found(**values: Any) -> list[str]:
         {"privacy": {**RECORDS, "record": "block"}, "task": {**CONTINUE, "packing": True}},
         {"privacy": {**RECORDS, "sizes": "public"}, "strategy": {"kind": "fedavg", "weighting": "examples"}},
         {"privacy": RECORDS, "strategy": {"kind": "scaffold", "option": 2}, "local": {"optimizer": "sgd"}},
+        {"privacy": RECORDS, "strategy": {"kind": "diloco", "streaming": {}}},
         {"privacy": PARTICIPANTS, "rounds": COINS},
         {"privacy": {**PARTICIPANTS, "mechanism": {"kind": "stream", "band": 4}}, "rounds": GROUPS},
     ],
@@ -107,6 +108,19 @@ def test_what_goes_with_privacy_is_filled_in_so_that_a_few_lines_do(values: dict
         (
             {"privacy": PARTICIPANTS, "rounds": {**COINS, "min_reports": 2}},
             "rounds.min_reports: is 2; whether enough came would tell who did",
+        ),
+        ({"privacy": RECORDS, "local": {"seconds": 5.0}}, "local.seconds: how many steps fit into it is seen as"),
+        (
+            {"privacy": RECORDS, "task": CONTINUE, "local": {"seconds": 5.0}},
+            "local.seconds: how many steps fit into it is seen as",
+        ),
+        (
+            {"privacy": PARTICIPANTS, "rounds": COINS, "strategy": {"kind": "diloco", "streaming": {}}},
+            "strategy.streaming: sends those who were in the last round something else",
+        ),
+        (
+            {"privacy": PARTICIPANTS, "rounds": {**COINS, "joins": {"a": 2}}},
+            "rounds.joins: noise and cohorts are planned for the same participants in every round",
         ),
     ],
 )

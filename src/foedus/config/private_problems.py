@@ -22,6 +22,11 @@ def private_problems(config: RunConfig) -> Iterator[str]:
         given = "both" if privacy.epsilon is not None else "neither"
         yield f"privacy: {given} of epsilon and noise_multiplier are given; give one, and the other follows from it"
     yield from _exact_figures(config, privacy)
+    if config.local.seconds is not None:
+        yield (
+            "local.seconds: how many steps fit into it is seen as the run goes, and tells of the rows; what privacy "
+            "costs is counted before the first round, from a number of steps; use local.steps or epochs"
+        )
     match privacy:
         case sections.RecordPrivacy():
             yield from _records(config, privacy)
@@ -100,6 +105,16 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
         yield (
             f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "
             "compression none, or broadcast alone"
+        )
+    if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:
+        yield (
+            "strategy.streaming: sends those who were in the last round something else than the others, so that it "
+            "tells who was, and its rounds do not release the same parameters; use diloco without streaming"
+        )
+    if config.rounds.joins or config.rounds.leaves:
+        yield (
+            "rounds.joins: noise and cohorts are planned for the same participants in every round; leave joins and "
+            "leaves out"
         )
     if config.rounds.min_reports > 0:
         yield (
