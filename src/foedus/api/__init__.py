@@ -6,11 +6,13 @@ from foedus.api.generate import generate
 from foedus.api.predict import predict
 from foedus.api.privacy import privacy_ledger, set_privacy_budget
 from foedus.api.run import RunResult, resume, run
+from foedus.api.verify import Verification, verify
 from foedus.config.loading import load_config
 
 __all__ = [
     "Comparison",
     "RunResult",
+    "Verification",
     "compare",
     "explain",
     "generate",
@@ -20,4 +22,5 @@ __all__ = [
     "resume",
     "run",
     "set_privacy_budget",
+    "verify",
 ]

@@ -36,6 +36,7 @@ from foedus.config.sections.participants import (
 )
 from foedus.config.sections.run import All, Cohort, Evaluation, Fixed, Output, Poisson, Rounds, RunConfig, Tracker
 from foedus.config.sections.section import Section
+from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
     DiLoCo,
@@ -73,6 +74,7 @@ __all__ = [
     "Custom",
     "DiLoCo",
     "Dirichlet",
+    "Ed25519",
     "Evaluation",
     "Existing",
     "FedAdagrad",
@@ -112,6 +114,7 @@ __all__ = [
     "Section",
     "SequenceToSequence",
     "Shards",
+    "Signatures",
     "Sizes",
     "Source",
     "SparseLoCo",
@@ -124,5 +127,6 @@ __all__ = [
     "Tracker",
     "Tuning",
     "Uncompressed",
+    "Unsigned",
     "Weighting",
 ]

@@ -14,6 +14,7 @@ from foedus.config.sections.local import Local
 from foedus.config.sections.model import Model
 from foedus.config.sections.participants import Participants
 from foedus.config.sections.section import Number, Section, Whole, Word, kinds
+from foedus.config.sections.signatures import Signatures, Unsigned
 from foedus.config.sections.strategy import FedAvg, Strategy
 from foedus.config.sections.task import Task
 
@@ -125,6 +126,7 @@ class RunConfig(Section):
     participants: Participants
     strategy: Strategy = FedAvg()
     compression: Compression = Uncompressed()
+    signatures: Signatures = Unsigned()
     local: Local = Local()
     """How a participant trains in a round."""
     rounds: Rounds = Rounds()

@@ -90,7 +90,7 @@ class Attestation(_Strict):
     """What every participant signs at the end.
 
     settings, inputs: as the run began. rounds: how many were played. params: digest of the last
-    parameters. model: digest of the files of the model folder. guarantee: what summary.json says of the
+    parameters. model: digest of the files of the model folder, figures: of rounds.jsonl and summary.json. guarantee: what summary.json says of the
     privacy guarantee, ledger: of the privacy spent; None if there is none. size, root: of the log.
     """
 
@@ -101,6 +101,7 @@ class Attestation(_Strict):
     rounds: Count
     params: Hash
     model: Hash
+    figures: Hash
     guarantee: JsonValue = None
     ledger: JsonValue = None
     size: Count
