@@ -4,13 +4,18 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 JOBS ?= 2
 
-.PHONY: run test lint bench compare clean
+.PHONY: run test lint bench compare pretrain-finetune clean
 
 run: $(INSTALLED)  ## fine-tune MiniLM across eight hospitals and write a report
 	$(BIN)/foedus run examples/clinics.yaml --overwrite
 
 compare: $(INSTALLED)  ## the same beside pooled training, each hospital alone and TF-IDF, over three seeds
 	$(BIN)/foedus compare examples/clinics.yaml --seeds 3 --overwrite
+
+pretrain-finetune: $(INSTALLED)  ## pre-train a GPT-2 on plays, fine-tune it on roles of others, and do so from random weights too
+	$(BIN)/foedus run examples/pretrain_then_finetune/pretrain.yaml --overwrite
+	$(BIN)/foedus run examples/pretrain_then_finetune/finetune.yaml --overwrite
+	$(BIN)/foedus run examples/pretrain_then_finetune/from_random.yaml --overwrite
 
 test: $(INSTALLED)  ## all tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal

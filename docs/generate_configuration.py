@@ -112,7 +112,8 @@ def _table(owner: type[Section], fields: Mapping[str, FieldInfo], place: tuple[s
 def _row(owner: type[Section], name: str, field: FieldInfo, place: tuple[str, ...]) -> Sequence[str]:
     described = _sentence(field.description)
     if sections_of(field):
-        return f"`{name}`", f"[section](#{anchor('.'.join(place))})", _default_section(field), described
+        null = " or `null`" if not field.is_required() and field.get_default() is None else ""
+        return f"`{name}`", f"[section](#{anchor('.'.join(place))}){null}", _default_section(field), described
     schema = owner.model_json_schema(mode="validation")
     value = _value(schema["properties"][name], schema.get("$defs", {}))
     return f"`{name}`", value, _default(field), described
@@ -122,6 +123,8 @@ def _default_section(field: FieldInfo) -> str:
     if field.is_required():
         return ""
     default = field.get_default()
+    if default is None:
+        return "`null`"
     return f"`{default.kind}`" if kinds_of(field) else "its defaults"
 
 

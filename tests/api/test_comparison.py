@@ -137,6 +137,19 @@ def test_an_interrupted_comparison_goes_on(tmp_path: Path) -> None:
     )
 
 
+def test_a_comparison_goes_on_only_as_it_began_and_leaves_its_folder_alone(tmp_path: Path) -> None:
+    config = small_run(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        foedus.compare(config, observe=stop_at("pooled, seed 0"))
+    kept = tmp_path / "runs" / "small-compare" / "config.yaml"
+    before = kept.read_bytes()
+    changed = config | {"local": {**config["local"], "learning_rate": 0.123}}
+    with pytest.raises(RunFolderError, match=r"was begun with other settings \(local\); put them back"):
+        foedus.compare(changed, go_on=True)
+    assert kept.read_bytes() == before
+    assert list(arms(foedus.compare(config, go_on=True))) == ARMS
+
+
 def test_a_comparison_needs_sites_own_figures(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.per_site is false, but a comparison shows"):
         foedus.compare(small_run(tmp_path, evaluation={"per_site": False}))

@@ -65,7 +65,7 @@ def test_the_ledger_says_who_spent_what_of_whose(folder: Path) -> None:
     shown = run("ledger")
     for part in ("north", "icu", f"spent ε {spent:.4g} for each record of 100 rows (δ 1e-05)", "no budget set"):
         assert part in shown
-    for part in ("run-of-north"[:12], "gaussian (noise multiplier 10)", "1 charges are of a round"):
+    for part in ("run-of-north"[:12], "gaussian (noise multiplier 10)", "Of this, 1 in a round"):
         assert part in shown
     [row] = json_of("ledger")
     assert row["epsilon"] == pytest.approx(spent)

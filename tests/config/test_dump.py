@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foedus.config import sections
@@ -104,6 +104,7 @@ def load_text(text: str, folder: Path) -> sections.RunConfig:
     return load_config(path)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing is slow on a busy machine, and that is all it says
 @given(RUNS)
 def test_what_is_dumped_is_loaded_again(values: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:

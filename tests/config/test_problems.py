@@ -69,6 +69,30 @@ def found(**values: Any) -> list[str]:
             "local.keep_optimizer: is true, but strategy.inner_state is average; ",
         ),
         (
+            {"strategy": {"kind": "diloco", "inner_state": "average", "streaming": {}}},
+            "strategy.inner_state: average sends the whole optimizer's state, and strategy.streaming a fragment of ",
+        ),
+        (
+            {"strategy": {"kind": "diloco", "streaming": {"overlap": 6}}, "local": {"steps": 5}},
+            "strategy.streaming.overlap: is 6, but a round has 5 steps (local.steps); ",
+        ),
+        (
+            {"strategy": {"kind": "diloco", "streaming": {"fragments": 8}}, "rounds": {"count": 7}},
+            "strategy.streaming.fragments: is 8, but with 7 rounds (rounds.count) some would never be sent; ",
+        ),
+        (
+            {"rounds": {"count": 3, "joins": {"a": 4}}},
+            "rounds.joins: a comes in round 4, but there are 3 (rounds.count)",
+        ),
+        (
+            {"rounds": {"count": 9, "joins": {"a": 4}, "leaves": {"a": 3}}},
+            "rounds.leaves: a leaves after round 3, before it comes in round 4",
+        ),
+        (
+            {"strategy": "scaffold", "local": SGD, "rounds": {"leaves": {"a": 4}}},
+            "rounds.joins: scaffold keeps a sum over all participants at the coordinator, ",
+        ),
+        (
             {"strategy": "fedexp", "compression": "int8"},
             "compression: int8 does not go with strategy fedexp: its step compares how long updates and their mean "
             "are, and compression changes these differently; use compression none, or fedavg, ",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from foedus.strategies.fednova import fednova
 from foedus.strategies.fedopt import fedadagrad, fedadam, fedyogi
 from foedus.strategies.fedprox import fedprox
 from foedus.strategies.scaffold import scaffold
+from foedus.strategies.streaming_diloco import streaming_diloco
 from strategies.quadratics import QuadraticTask
 
 STRATEGIES: Mapping[str, Callable[[], Algorithm]] = {
@@ -46,6 +47,10 @@ STRATEGIES: Mapping[str, Callable[[], Algorithm]] = {
     "diloco that starts anew": lambda: diloco(0.5, 0.7, inner_state="reset"),
     "diloco that averages": lambda: diloco(0.5, 0.7, inner_state="average", optimizer_like=lambda params: params),
     "diloco in int4": lambda: compressed(diloco(0.5, 0.7, upload="delta"), blocks.int4),
+    "streaming_diloco": lambda: streaming_diloco(2, overlap=1, momentum=0.5),
+    "streaming_diloco that sends differences": lambda: streaming_diloco(3, 2, 0.8, momentum=0.5, upload="delta"),
+    "streaming_diloco that starts anew": lambda: streaming_diloco(2, 0, 0.3, inner_state="reset"),
+    "streaming_diloco in int4": lambda: compressed(streaming_diloco(4, 1, upload="delta"), blocks.int4),
     "fedavg in fp16": lambda: compressed(fedavg(), half),
     "fedprox in int8": lambda: compressed(fedprox(mu=0.5), blocks.int8),
     "fedadam in int4": lambda: compressed(fedadam(server_learning_rate=0.1), blocks.int4, error_feedback=False),
@@ -112,7 +117,7 @@ def spoiling(algorithm: Algorithm) -> Algorithm:
         update, memory = algorithm.local(task.task, *rest)  # type: ignore[arg-type] # likewise
         return task.spoil(update), memory
 
-    return Algorithm(local, algorithm.step, algorithm.init, algorithm.broadcast, algorithm.parts)  # type: ignore[arg-type] # spoilt on purpose
+    return replace(algorithm, local=local)  # type: ignore[arg-type] # spoilt on purpose
 
 
 @dataclass(frozen=True)

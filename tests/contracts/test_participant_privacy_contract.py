@@ -26,6 +26,7 @@ from foedus.privacy.participant_level import WITHIN, cohorts, rounds_under_priva
 from foedus.privacy.plan import CohortPlan, StreamPlan
 
 COMPRESSED = "updates are compressed, and what compression rounds up"
+STREAMING = "which tells who took part; use diloco without strategy.streaming"
 REFUSED: Mapping[str, str] = {
     "fednova": "the strategy sends path, .* use fedavg with local.steps",
     "fednova with momentum": "the strategy sends path, .* use fedavg with local.steps",
@@ -34,6 +35,10 @@ REFUSED: Mapping[str, str] = {
     "diloco that starts anew": "the strategy sends params, .* use upload='delta'",
     "diloco that averages": "the strategy sends params, .* use upload='delta'",
     "diloco in int4": COMPRESSED,
+    "streaming_diloco": STREAMING,
+    "streaming_diloco that sends differences": STREAMING,
+    "streaming_diloco that starts anew": STREAMING,
+    "streaming_diloco in int4": STREAMING,
     "fedavg in fp16": COMPRESSED,
     "fedprox in int8": COMPRESSED,
     "fedadam in int4": COMPRESSED,

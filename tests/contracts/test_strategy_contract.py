@@ -49,7 +49,8 @@ def plays(run: Federation, state: ServerState, rounds: int) -> ServerState:
 
 
 def test_every_strategy_of_the_package_is_under_contract() -> None:
-    families = {"fedopt": {"fedadam", "fedyogi", "fedadagrad"}, "custom": set(), "local_training": set()}
+    families: dict[str, set[str]] = {"fedopt": {"fedadam", "fedyogi", "fedadagrad"}}
+    families |= {module: set() for module in ("custom", "local_training", "fragments")}
     modules = [module.name for module in pkgutil.iter_modules(strategies.__path__)]
     expected = set().union(*(families.get(module, {module}) for module in modules))
     assert {name.split()[0].rstrip(",") for name in STRATEGIES} == expected
@@ -99,8 +100,9 @@ def test_identical_participants_are_one_participant(algorithm: Algorithm) -> Non
 
 def test_nothing_moves_where_every_participants_gradient_is_zero(algorithm: Algorithm) -> None:
     content = {name: QuadraticTask(1.0 + i, 0.75, [0.1] * (i + 1)) for i, name in enumerate("abc")}
-    rested = played(algorithm, content, rounds=4, start=point(0.75, 0.75))
-    assert same_tree(rested.params, point(0.75, 0.75))
+    there = {name: torch.full_like(tensor, 0.75) for name, tensor in start().items()}
+    rested = played(algorithm, content, rounds=4, start=there)
+    assert same_tree(rested.params, there)
 
 
 def one_update(algorithm: Algorithm, name: str = "a") -> tuple[LocalUpdate, Memory, Broadcast]:
@@ -112,7 +114,7 @@ def one_update(algorithm: Algorithm, name: str = "a") -> tuple[LocalUpdate, Memo
 def test_an_update_holds_exactly_the_declared_parts(algorithm: Algorithm) -> None:
     update = one_update(algorithm)[0].decoded()
     for averaged, sent in ((True, update.averaged), (False, update.summed)):
-        declared = algorithm.templates(start(), averaged=averaged)
+        declared = algorithm.templates(in_turn(algorithm), averaged=averaged)
         assert sent.keys() == declared.keys()
         assert [trees.mismatch(sent[name], declared[name]) for name in sent] == [None] * len(sent)
 
@@ -130,7 +132,7 @@ def test_neither_half_changes_its_arguments(algorithm: Algorithm) -> None:
     kept_memory = copied(memory)
 
     update, _ = algorithm.local(sites()["a"], broadcast, memory)
-    total = running_sum(algorithm)
+    total = running_sum(algorithm, rounds=2)
     total.add(update)
     aggregate = total.aggregate(population=3)
     kept_aggregate = copied({**aggregate.averaged, **aggregate.summed})
@@ -142,8 +144,15 @@ def test_neither_half_changes_its_arguments(algorithm: Algorithm) -> None:
     assert same_trees({**aggregate.averaged, **aggregate.summed}, kept_aggregate)
 
 
-def running_sum(algorithm: Algorithm) -> RunningSum:
-    return RunningSum(algorithm.templates(start(), averaged=True), algorithm.templates(start(), averaged=False))
+def in_turn(algorithm: Algorithm, rounds: int = 0) -> ParamTree:
+    """Return the parameters that an update after so many rounds is of."""
+    state = played(algorithm, sites(), rounds=rounds, start=start()) if rounds else fresh(algorithm, start())
+    return algorithm.in_turn(state)
+
+
+def running_sum(algorithm: Algorithm, rounds: int = 0) -> RunningSum:
+    params = in_turn(algorithm, rounds)
+    return RunningSum(algorithm.templates(params, averaged=True), algorithm.templates(params, averaged=False))
 
 
 def test_the_step_depends_on_sums_alone(algorithm: Algorithm) -> None:
@@ -154,7 +163,7 @@ def test_the_step_depends_on_sums_alone(algorithm: Algorithm) -> None:
         """Return trees of small whole numbers, so that sums of them are exact."""
         return {
             part: {n: torch.randint(1, 9, t.shape, generator=generator).double() for n, t in tree.items()}
-            for part, tree in algorithm.templates(start(), averaged=averaged).items()
+            for part, tree in algorithm.templates(in_turn(algorithm), averaged=averaged).items()
         }
 
     def remainder(total: Trees, part: Trees, weight: float) -> Trees:

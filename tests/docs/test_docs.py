@@ -101,7 +101,7 @@ def test_every_setting_that_is_shown_on_a_command_line_exists() -> None:
 
 
 def test_every_make_target_that_is_shown_exists() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     shown = {words[1] for _, words in commands() if words[:1] == ["make"] and len(words) > 1}
     assert shown <= targets | {"PYTHON=/path/to/python3"}
 

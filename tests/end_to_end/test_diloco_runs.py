@@ -75,7 +75,33 @@ def test_explain_foretells_the_bytes_of_every_round(given: dict[str, Any], tmp_p
         assert not record["left_out"]
 
 
-@pytest.mark.parametrize("given", EVERY)
+STREAMED: list[dict[str, Any]] = [
+    {"strategy": {"kind": "diloco", "streaming": {"fragments": 2, "overlap": 3, "mixing": 0.25}}},
+    {
+        "strategy": {"kind": "diloco", "streaming": {"fragments": 2, "overlap": 1}},
+        "compression": {"kind": "int4", "broadcast": "int8"},
+        "rounds": {"count": 5},
+    },
+    {
+        "strategy": {"kind": "diloco", "streaming": {"fragments": 3}, "inner_state": "reset"},
+        "rounds": {"count": 4, "cohort": {"kind": "fixed", "size": 2}},
+    },
+]
+
+
+@pytest.mark.parametrize("given", STREAMED[:2])
+def test_explain_foretells_the_mean_bytes_of_fragments(given: dict[str, Any], tmp_path: Path) -> None:
+    values = config(tmp_path, **given) | {"rounds": {"count": 5}}
+    explained = api.explain(values)
+    assert not explained.problems
+    assert explained.traffic is not None
+    assert any("mean of 2 fragments" in note for note in explained.notes)
+    later = [record["bytes"] for record in api.run(values).rounds[2:]]
+    assert sum(sent["up"] for sent in later) == pytest.approx(4 * 3 * explained.traffic.up, abs=12)
+    assert sum(sent["down"] for sent in later) == pytest.approx(4 * 3 * explained.traffic.down, abs=12)
+
+
+@pytest.mark.parametrize("given", EVERY + STREAMED)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(given: dict[str, Any], tmp_path: Path) -> None:
     whole = api.run(config(tmp_path, **given))
 
@@ -201,3 +227,20 @@ def test_what_one_participant_trained_on_stays_its_own_figure(tmp_path: Path) ->
     result = api.run(config(tmp_path, sites=1, evaluation={"per_site": False}))
     assert [(record["steps"], record["tokens"]) for record in result.rounds[1:]] == [(None, None)] * 3
     assert result.summary["tokens"] == {"trained": None, "per_second": None}
+
+
+def test_more_fragments_than_the_model_has_parts_are_refused_before_the_first_round(tmp_path: Path) -> None:
+    streaming = {"fragments": 40}
+    values = config(tmp_path, strategy={"kind": "diloco", "streaming": streaming}, rounds={"count": 40})
+    assert "strategy.streaming.fragments is 40, but" in "\n".join(api.explain(values).problems)
+    with pytest.raises(ConfigError, match=r"strategy\.streaming\.fragments is 40, but .*; use at most \d+"):
+        api.run(values)
+
+
+def test_the_model_that_is_kept_is_the_coordinators(tmp_path: Path) -> None:
+    """What training leaves in the shared model is a participant's."""
+    streaming = {"fragments": 2, "overlap": 2, "mixing": 1.0}
+    result = api.run(config(tmp_path, strategy={"kind": "diloco", "streaming": streaming}))
+    place = result.folder / "checkpoints" / "round-00003" / "server.safetensors"
+    kept = {name.removeprefix("params/"): t for name, t in load_file(place).items() if name.startswith("params/")}
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in trained(result.folder).items())

@@ -64,11 +64,11 @@ def ended(collector: Collector[T]) -> T:
 
 
 def collected(*replies: tuple[str, Reply], cohort: tuple[str, ...] = ("a", "b", "c")) -> Collected:
-    return finished(collect_updates(cohort, REQUEST, RunningSum(LIKE, {})), replies)
+    return finished(collect_updates(dict.fromkeys(cohort, REQUEST), RunningSum(LIKE, {})), replies)
 
 
 def test_the_first_thing_it_yields_is_the_whole_cohorts_requests() -> None:
-    collector = collect_updates(("a", "b"), REQUEST, RunningSum(LIKE, {}))
+    collector = collect_updates({"a": REQUEST, "b": REQUEST}, RunningSum(LIKE, {}))
     assert next(collector) == {"a": REQUEST, "b": REQUEST}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ class Allowance:
     rounds: int
     told: list[Any] = field(default_factory=list)
 
-    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
         if round_number > self.rounds:
             raise BudgetError(f"only {self.rounds} rounds are allowed")
-        self.told.append(("reserve", round_number, tuple(cohort), request.broadcast.clock.round))
+        self.told.append(("reserve", round_number, tuple(requests), requests["a"].broadcast.clock.round))
 
     def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
         self.told.append(("settle", round_number, tuple(asked), tuple(answered)))

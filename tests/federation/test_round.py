@@ -172,13 +172,14 @@ def test_observers_are_told_who_reports_in_which_phase_in_order() -> None:
         ("evaluate", "steep"),
     ]
     assert {event.round for event in reports} == {1}
-    assert all(event.seconds >= 0 for event in reports)
+    assert all(event.seconds is not None and event.seconds >= 0 for event in reports)
     assert [event.loss is not None for event in reports] == [True, True, False, False]
 
 
 def test_observers_see_no_sites_loss_where_these_may_not_be_shown() -> None:
     events = events_of(RoundPlan(rounds=1, per_site=False), pair())
-    assert [event.loss for event in events if isinstance(event, ParticipantReported)] == [None] * 4
+    reports = [event for event in events if isinstance(event, ParticipantReported)]
+    assert [(event.loss, event.seconds) for event in reports] == [(None, None)] * 4
 
 
 def test_observers_are_told_why_a_participant_failed() -> None:

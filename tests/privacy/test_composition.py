@@ -1,11 +1,12 @@
 import math
+import sys
 
 import pytest
 from dp_accounting.gaussian_mechanism import get_epsilon_gaussian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foedus.core.errors import ConfigError
+from foedus.core.errors import ConfigError, MissingExtra
 from foedus.privacy import composition
 from foedus.privacy.accounting import epsilon
 from foedus.privacy.events import Charge, CorrelatedGaussian, Gaussian, PoissonGaussian, TruncatedPoissonGaussian
@@ -148,3 +149,17 @@ def test_a_delta_that_is_no_probability_is_refused(delta: float) -> None:
         epsilon([(Gaussian(1.0), 1)], delta)
     with pytest.raises(ConfigError, match="delta"):
         epsilon([], delta)
+
+
+def test_without_its_library_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    for charge in (Gaussian(1.5), PoissonGaussian(1.5, 0.125)):
+        with pytest.raises(MissingExtra, match=r"foedus\[privacy\]"):
+            epsilon([(charge, 3)], 1e-5)
+    with pytest.raises(MissingExtra, match=r"foedus\[privacy\]"):
+        composition.accountant()
+
+
+def test_the_accountant_is_named_with_its_version_and_its_neighbours() -> None:
+    assert "dp-accounting 0." in composition.accountant()
+    assert "adding or removing one unit" in composition.accountant()

@@ -66,6 +66,7 @@ class MadeRun:
     evaluated: bool = True
     headline: str = "accuracy"
     finished: bool = True
+    steps: int | None = None  # of a site in a round; None is a record that does not tell
     left_out: Mapping[tuple[int, str], str] = field(default_factory=dict)
     fallen: Mapping[int, str] = field(default_factory=dict)
     final: Mapping[str, float] | None = None  # replaces the final metrics over all sites
@@ -113,6 +114,8 @@ def _round(made: MadeRun, number: int, chance: random.Random) -> dict[str, Any]:
         "bytes": {"down": 328_792 * len(made.sites), "up": 328_808 * reports},
         "seconds": {"train": chance.uniform(4.8, 5.6), "evaluate": chance.uniform(1.1, 1.4)},
     }
+    if made.steps is not None:
+        record |= {"steps": made.steps * reports, "tokens": 1_000 * made.steps * reports}
     if made.per_site:
         base = record["train"]["loss"]
         record["sites"] = {site: {"train": {"loss": base * chance.uniform(0.7, 1.3)}} for site in made.sites}

@@ -55,6 +55,14 @@ def test_the_metadata_is_what_the_hub_asks_for(tmp_path: Path) -> None:
         assert all(math.isfinite(metric["value"]) for metric in result["metrics"])
 
 
+def test_a_language_model_is_tried_by_letting_it_write_and_its_cost_is_told(tmp_path: Path) -> None:
+    tokens = {"task": "causal_lm", "tokens": {"trained": 4_800_000, "per_second": 48_000.0}}
+    text = write_model_card(make_run(tmp_path, MadeRun(headline="perplexity", steps=50, summary=tokens))).read_text()
+    assert 'foedus generate clinics --prompt "your text"' in text
+    assert "- **Tokens trained on:** 4.8 million, 48,000 in a second of training\n" in text
+    assert "50.0 times fewer up, and 50.0 both ways, than fp32 after every step" in text
+
+
 def test_an_adapter_is_a_peft_model_and_a_merged_one_is_not(tmp_path: Path) -> None:
     folder = make_run(tmp_path)
     assert card_of(folder).data.library_name == "transformers"

@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from foedus.federation.events import (
 )
 from foedus.reporting.progress import json_lines, live, plain, progress_for, status
 from foedus.reporting.watching import Watch, watch
-from reporting.made_runs import MadeRun, make_run
+from reporting.made_runs import HOSPITALS, MadeRun, make_run
 
 SITES = ("north", "[red]south[/red]", "x\x1b[31my")
 
@@ -90,6 +91,34 @@ def test_a_resumed_run_says_with_which_round_it_goes_on(tmp_path: Path) -> None:
     stream = io.StringIO()
     plain(stream)(RunStarted("clinics", ["a"], 10, 4, "accuracy", True, 1, "cpu"))
     assert stream.getvalue() == "clinics: 1 site, 10 rounds, going on with round 4, 1 parameter sent a round, on cpu\n"
+
+
+def test_a_finished_run_that_is_resumed_says_so_and_what_to_do() -> None:
+    stream = io.StringIO()
+    plain(stream)(RunStarted("clinics", ["a"], 10, 11, "accuracy", True, 1, "cpu"))
+    assert "its 10 rounds are over, so nothing is trained" in stream.getvalue()
+    assert "start another run with this run's model folder as model.path" in stream.getvalue()
+
+
+def test_a_language_models_rounds_tell_bits_per_byte_and_speed_and_its_end_what_was_spent(tmp_path: Path) -> None:
+    tokens = {"tokens": {"trained": 4_800_000, "per_second": 48_000.0}, "task": "causal_lm"}
+    folder = make_run(tmp_path, MadeRun(rounds=2, headline="perplexity", steps=50, summary=tokens))
+    stream = io.StringIO()
+    observe = plain(stream)
+    observe(RunStarted("clinics", HOSPITALS, 2, 1, "perplexity", False, 82_198, "cpu"))
+    for record in map(json.loads, (folder / "rounds.jsonl").read_text().splitlines()):
+        observe(RoundEnded(record))
+    observe(RunEnded(folder, folder / "model", folder / "report.html", {}))
+    lines = stream.getvalue().splitlines()
+    assert re.search(r"perplexity [\d.,]+, [\d.]+ bits per byte, training loss", lines[2])
+    assert re.search(r" s, [\d,]+ tokens/s", lines[2])
+    [spent] = [line for line in lines if line.startswith("spent")]
+    # 50 steps of 8 sites would send 50 x 8 x 82,198 x 4 bytes a round; an update is 328,808 bytes
+    assert spent == (
+        "spent   4.8 million tokens trained on, 5.26 MB sent up and 5.26 MB down, "
+        "50.0 times less up and 50.0 in all than fp32 after every step"
+    )
+    assert lines[-1] == f'try it  foedus generate {folder} --prompt "your text"'
 
 
 def test_time_left_follows_measured_rounds_and_the_round_at_work() -> None:

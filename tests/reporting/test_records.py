@@ -50,9 +50,9 @@ def test_of_a_repeated_round_the_last_record_counts(tmp_path: Path) -> None:
 
 
 def test_unknown_keys_of_later_versions_are_ignored(tmp_path: Path) -> None:
-    folder = make_run(tmp_path, MadeRun(summary={"privacy": {"epsilon": 3.0}}))
+    folder = make_run(tmp_path, MadeRun(summary={"signatures": {"epsilon": 3.0}}))
     with (folder / "rounds.jsonl").open("a") as file:
-        file.write('{"round": 11, "privacy": {"spent": 1}}\n')
+        file.write('{"round": 11, "signatures": {"spent": 1}}\n')
     assert read_run(folder).rounds[-1].round == 11
 
 

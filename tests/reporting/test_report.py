@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from foedus.core.errors import RunFolderError
+from foedus.federation.events import RunEnded
+from foedus.reporting.model_card import model_card
+from foedus.reporting.records import read_run
 from foedus.reporting.report import write_comparison_report, write_report
+from foedus.reporting.watching import closing_lines
 from reporting.made_runs import HOSPITALS, MadeRun, hospitals, make_comparison, make_run
 from reporting.page_reading import Page, assert_sound, charts
 
@@ -141,6 +145,17 @@ def test_no_round_at_all_is_said(tmp_path: Path) -> None:
     assert "This run is not finished" in page.text
 
 
+def test_a_run_that_a_privacy_budget_ended_says_so_and_not_to_go_on(tmp_path: Path) -> None:
+    reason = "round 3 would bring the budget icu of north to ε 8.4"
+    folder = make_run(tmp_path, MadeRun(rounds=2, summary={"finished": False, "stopped": reason}))
+    _, page = page_of(folder)
+    assert f"This run ended after 2 rounds: {reason}" in page.text
+    assert "foedus run --resume" not in page.text
+    assert reason in model_card(read_run(folder))
+    last_words = closing_lines(RunEnded(folder, None, None, {}))
+    assert f"ended early: {reason}" in last_words
+
+
 def test_a_diverged_run_is_called_diverged(tmp_path: Path) -> None:
     _, page = page_of(make_run(tmp_path, MadeRun(final={"accuracy": math.nan, "loss": math.inf})))
     assert "its accuracy is NaN: training diverged" in page.text
@@ -162,10 +177,27 @@ def test_a_result_that_got_worse_is_said_to_be_worse(tmp_path: Path) -> None:
 
 def test_a_lower_perplexity_is_better(tmp_path: Path) -> None:
     _html, page = page_of(make_run(tmp_path, MadeRun(headline="perplexity", rounds=300, sites=hospitals(5))))
-    assert re.search(r"perplexity \S+ on all sites' test rows, down from 2,\d{3} before training; the worst", page.text)
+    assert re.search(
+        r"perplexity \S+ \(\S+ bits per byte\) on all sites' test rows, down from 2,\d{3} before training; the worst",
+        page.text,
+    )
     assert "which is worse" not in page.text
     assert "perplexity (logarithmic scale)" in page.text
     assert "151 of 301 rounds" in page.text
+
+
+def test_bytes_are_set_against_synchronising_after_every_step_where_steps_are_told(tmp_path: Path) -> None:
+    made = MadeRun(rounds=2, headline="perplexity", steps=50, summary={"tokens": {"trained": 4_800_000}})
+    page = assert_sound(write_report(make_run(tmp_path / "told", made)).read_text())
+    assert "tokens trained on 4.8 million" in page.text
+    # 2 rounds of 50 steps of 8 sites, each of 82,198 parameters of 4 bytes, over updates of 328,808 bytes
+    assert "from the sites 2.63 MB 5.26 MB 263 MB 50.0" in page.text
+    assert "both ways 5.26 MB 10.5 MB 526 MB 50.0" in page.text
+    assert "bits per byte; " in page.text
+    page = assert_sound(write_report(make_run(tmp_path / "untold", MadeRun(rounds=2))).read_text())
+    assert "from the sites 2.63 MB 5.26 MB to the sites" in page.text
+    assert "after every step" not in page.text
+    assert "tokens trained on" not in page.text
 
 
 def test_who_was_left_out_is_visible_only_if_somebody_was(tmp_path: Path) -> None:
@@ -230,3 +262,46 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
     with pytest.raises(RunFolderError):
         write_comparison_report(tmp_path)
+
+
+GUARANTEE = {
+    "unit": "record",
+    "epsilon": 7.991,
+    "delta": 1e-4,
+    "statement": "Each record is hidden.",
+    "facts": {"clip norm": "0.1"},
+    "limits": ["Groups of records are not hidden."],
+}
+
+
+def spend(folder: Path) -> None:
+    """Let every round but the one before training say what it spent."""
+    records = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    told = [
+        record | {"privacy": {"epsilon": 0.8 * record["round"]}} if record["round"] else record for record in records
+    ]
+    (folder / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in told))
+
+
+def test_a_private_run_says_its_guarantee_what_it_spent_and_what_is_not_protected(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, MadeRun(per_site=False, summary={"privacy": GUARANTEE}))
+    spend(folder)
+    html, _ = page_of(folder)
+    assert "Each record is hidden." in html
+    assert "Groups of records are not hidden." in html
+    assert "had no differential privacy" not in html
+    assert "Privacy spent" in html
+    assert "Accuracy for the privacy spent" in html
+
+
+def test_a_run_without_privacy_says_so(tmp_path: Path) -> None:
+    html, _ = page_of(make_run(tmp_path))
+    assert "had no differential privacy" in html
+    assert "The guarantee" not in html
+
+
+def test_a_run_that_its_budget_ended_says_why(tmp_path: Path) -> None:
+    made = MadeRun(finished=False, summary={"privacy": GUARANTEE, "stopped": "the budget of north is spent"})
+    html, _ = page_of(make_run(tmp_path, made))
+    assert "the budget of north is spent" in html
+    assert "--resume" not in html

@@ -39,6 +39,19 @@ def test_eight_hospitals_hold_the_rows_that_were_asked_for(scenario: Scenario) -
     assert [site.rows("test") for site in few.sites] == [17, 17, 16]
 
 
+@pytest.mark.parametrize("hospitals", [1, 8])
+def test_all_rows_are_every_description_that_is_not_held_out(hospitals: int, pool: Descriptions) -> None:
+    whole = load_clinics(KEY, hospitals=hospitals, train_rows="all")
+    few = load_clinics(KEY, hospitals=hospitals, train_rows=50)
+    category = dict(zip(pool.texts, pool.categories, strict=True))
+    trained = texts(whole, "train")
+    assert len(trained) == len(set(trained)) > 30_000
+    held_out = {category[text] for text in texts(few, "test")}
+    assert not held_out & {category[text] for text in trained}  # a run on few rows can test what read all
+    assert set(texts(few, "train")) <= set(trained)
+    assert all(site.rows("train") > 1000 for site in whole.sites)
+
+
 def test_no_text_belongs_to_two_hospitals_or_splits_or_is_there_twice(scenario: Scenario) -> None:
     counts = Counter(
         " ".join(text.casefold().split()) for split in ("train", "test") for text in texts(scenario, split)

@@ -86,6 +86,13 @@ def test_participants_are_those_with_most_text_first(by: By, first: str, count: 
     assert [site.name for site in load_plays(by, participants=3).sites] == [site.name for site in sites[:3]]
 
 
+def test_genres_keep_their_plays_and_no_others() -> None:
+    titles = {speech.play for speech in read_speeches() if speech.genre in {"Roman plays", "romances"}}
+    assert "Julius Caesar" in titles
+    assert "Hamlet" not in titles
+    assert {site.name for site in load_plays("play", genres=("Roman plays", "romances")).sites} == titles
+
+
 @pytest.mark.parametrize("by", ["role", "play", "genre"])
 def test_no_speech_is_trained_on_and_tested(by: By) -> None:
     sites = load_plays(by, held_out={"validation": 0.1, "test": 0.1}).sites

@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.digests import run_digest
+from foedus.api.digests import lasting_settings, run_digest
 from foedus.api.run import ConfigLike, as_config, run_started
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
+from foedus.config.loading import load_config
 from foedus.config.problems import refuse_problems
-from foedus.core.errors import ConfigError, RoundError
+from foedus.core.errors import ConfigError, RoundError, RunFolderError
 from foedus.federation.events import Observer, ignore
 from foedus.federation.loop import run_rounds, start_or_resume
 from foedus.federation.round import Federation
-from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
+from foedus.federation.run_folder import Record, RunFolder, is_taken, opened, refuse_or_clear
 from foedus.training.settings import learning_rate_at
 
 COMPARISON = "comparison.json"
@@ -55,6 +56,11 @@ def compare(
     """
     resolved = as_config(config, overrides)
     refuse_problems(resolved)
+    if not isinstance(resolved.privacy, sections.NoPrivacy):
+        raise ConfigError(
+            "privacy: a comparison trains on the same rows without noise, and shows each site's exact figures; compare "
+            "with privacy: none on data that are nobody's secret, and use foedus run for the private run"
+        )
     if not resolved.evaluation.per_site:
         raise ConfigError(
             "evaluation.per_site is false, but a comparison shows each site's own figures; "
@@ -67,7 +73,9 @@ def compare(
         )
     folder = RunFolder(resolved.run_folder.with_name(f"{resolved.name}-compare"))
     with opened(folder):
-        if not go_on:
+        if go_on:
+            _refuse_other_settings(resolved, folder)
+        else:
             refuse_or_clear(folder, overwrite)
         folder.write(folder.config, dump_config(relocate(resolved, folder.path)))
         runs = [
@@ -75,6 +83,21 @@ def compare(
             for seed in range(resolved.seed, resolved.seed + seeds)
         ]
         return _write(resolved, runs, folder)
+
+
+def _refuse_other_settings(config: sections.RunConfig, folder: RunFolder) -> None:
+    """Check that the comparison in this folder, if there is one, was begun with these settings.
+
+    Raises: RunFolderError that names the sections that differ; the folder is as it was.
+    """
+    if not (is_taken(folder) and folder.config.is_file()):
+        return
+    before, now = lasting_settings(load_config(folder.config), folder), lasting_settings(config, folder)
+    if changed := sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key)):
+        raise RunFolderError(
+            f"the comparison in {folder.path} was begun with other settings ({', '.join(changed)}); put them back as "
+            f"{folder.config} has them, or begin anew with --overwrite"
+        )
 
 
 @dataclass(frozen=True)

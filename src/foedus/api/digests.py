@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foedus.config.assemble import Assembly
 from foedus.config.dump import dump_config, relocate
+from foedus.config.sections import RunConfig
 from foedus.federation.run_folder import RunFolder
 from foedus.training.task import Example
 
@@ -24,8 +25,7 @@ def run_digest(assembly: Assembly, folder: RunFolder) -> str:
 
     Where the run writes, on which device, and who watches may change between an interruption and its resumption.
     """
-    described = yaml.safe_load(dump_config(relocate(assembly.config, folder.path)))
-    settings = {key: value for key, value in described.items() if key not in {"output", "name", "device"}}
+    settings = lasting_settings(assembly.config, folder)
     rows = {
         participant: {split: _rows(examples) for split, examples in splits.items()}
         for participant, splits in assembly.examples.items()
@@ -33,6 +33,12 @@ def run_digest(assembly: Assembly, folder: RunFolder) -> str:
     frozen = {name: p for name, p in assembly.workspace.model.named_parameters() if not p.requires_grad}
     parts = [settings, rows, _weights(assembly.initial), _weights(frozen)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def lasting_settings(config: RunConfig, folder: RunFolder) -> Mapping[str, Any]:
+    """Return the settings that may not change between an interruption and its resumption, as plain values."""
+    described = yaml.safe_load(dump_config(relocate(config, folder.path)))
+    return {key: value for key, value in described.items() if key not in {"output", "name", "device"}}
 
 
 def _rows(examples: Sequence[Example]) -> str:

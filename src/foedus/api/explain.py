@@ -75,7 +75,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
     federation = assembly.federation()
     return replace(
         explanation,
-        cohort=_expected_cohort(config.rounds.cohort, len(assembly.data.sites)),
+        cohort=_expected_cohort(config.rounds.cohort, _mean_population(assembly, federation)),
         participants=[
             Holding(
                 name=site.name,
@@ -94,6 +94,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         notes=[
             *explanation.notes,
             *_pace(config.local),
+            *_turns(config.strategy),
             *assembly.loaded.notes,
             *([assembly.data.note] if assembly.data.note else []),
         ],
@@ -110,6 +111,16 @@ def _pace(local: sections.Local) -> Sequence[str]:
     ]
 
 
+def _turns(strategy: sections.Strategy) -> Sequence[str]:
+    """Return what is to be said of bytes that differ between rounds."""
+    if not isinstance(strategy, sections.DiLoCo) or strategy.streaming is None:
+        return []
+    return [
+        f"the bytes of a round are the mean of {strategy.streaming.fragments} fragments; whoever was not in the round "
+        "before, as in its first, is sent the whole model"
+    ]
+
+
 def _labels(assembly: Assembly, name: str) -> Counter[str]:
     """Return a participant's training rows by class; empty where the task has no classes."""
     label = columns_of(assembly.config.task).label
@@ -117,7 +128,13 @@ def _labels(assembly: Assembly, name: str) -> Counter[str]:
     return Counter(site.splits["train"][label].to_pylist()) if label and "train" in site.splits else Counter()
 
 
-def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
+def _mean_population(assembly: Assembly, federation: Federation) -> float:
+    """Return how many participants are there in a round, on average over the run."""
+    rounds, names = assembly.config.rounds, federation.engine.population()
+    return sum(len(federation.plan.present(names, number + 1)) for number in range(rounds.count)) / rounds.count
+
+
+def _expected_cohort(cohort: sections.Cohort, population: float) -> float:
     match cohort:
         case sections.Fixed():
             return cohort.size
@@ -128,8 +145,21 @@ def _expected_cohort(cohort: sections.Cohort, population: int) -> float:
 
 
 def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
-    """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss."""
+    """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss.
+
+    Where fragments take turns, they are the mean of these, for a participant in its second round or later.
+    """
     state, algorithm = assembly.initial_state(federation), federation.algorithm
-    request = Train(algorithm.message(state, Clock(0, assembly.config.rounds.count)))
+    message = algorithm.message(state, Clock(0, assembly.config.rounds.count))
     update = algorithm.sample_update(state.params, {"loss": 0.0})
-    return Traffic(down=payload_bytes(request), up=payload_bytes(update))
+    beside_params = replace(message, trees={n: t for n, t in message.trees.items() if n != "params"}, encoded={})
+    beside_parts = replace(update, averaged={}, summed={}, encoded={})
+    return Traffic(
+        down=_mean(payload_bytes(Train(message)), payload_bytes(Train(beside_params)), algorithm.fragments),
+        up=_mean(payload_bytes(update), payload_bytes(beside_parts), algorithm.fragments),
+    )
+
+
+def _mean(whole: int, fixed: int, fragments: int) -> int:
+    """Return a message's mean bytes: its fixed part, and one of so many fragments of the rest."""
+    return round(fixed + (whole - fixed) / fragments)

@@ -14,6 +14,7 @@ from foedus.api.summary import run_summary
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
+from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.config.signed_run import begin_signed_run
@@ -110,7 +111,10 @@ def _train(
 
     began = time.perf_counter()
     assembly = assemble(config)
-    federation = assembly.federation(algorithm, reraise=debug)
+    private = None
+    if assembly.plans is not None:
+        private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
+    federation = assembly.federation(algorithm, reraise=debug, private=private)
     digest = run_digest(assembly, folder)
     signed = begin_signed_run(config, federation, folder, digest)
     federation = signed.federation if signed else federation

@@ -13,6 +13,7 @@ import torch
 
 from foedus.config import sections
 from foedus.config.assemble import Assembly
+from foedus.config.guarantee import guarantee
 from foedus.config.sites import columns_of
 from foedus.federation.run_folder import Record, RunFolder
 from foedus.tasks.generation import write_texts
@@ -79,6 +80,9 @@ def run_summary(
         "data_note": assembly.data.note,
         "notes": list(assembly.loaded.notes),
     }
+    spent = [record["privacy"]["epsilon"] for record in played if record.get("privacy")]
+    if assembly.plans is not None and spent:
+        summary["privacy"] = guarantee(config, assembly.plans, spent[-1], len(played))
     if config.evaluation.per_site:
         summary["sites"] = site_rows(assembly)
         if isinstance(config.task, sections.CausalLM):

@@ -6,8 +6,10 @@ import typer
 
 from foedus.cli.privacy_budget import set_budget, show_budgets
 from foedus.cli.privacy_ledger import ledger
+from foedus.cli.privacy_plan import plan
 
 privacy = typer.Typer(no_args_is_help=True, help="See what privacy costs, what was spent of it, and set budgets.")
+privacy.command()(plan)
 privacy.command()(ledger)
 
 budget = typer.Typer(no_args_is_help=True, help="Set and show how much privacy runs may spend on a participant's data.")

@@ -66,7 +66,7 @@ def standing(row: Mapping[str, Any]) -> str:
         if row["budget"]["note"]:
             text += f" ({row['budget']['note']})"
     if row["unsettled"]:
-        text += f". {row['unsettled']:,} charges are of a round that is going on or was cut short; they count"
+        text += f". Of this, {row['unsettled']:,} in a round that is going on or was cut short; it counts"
     if row["changed_data_accepted"]:
         text += ". The next run may bring other rows"
     return text

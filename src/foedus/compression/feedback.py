@@ -50,7 +50,7 @@ def compressed(algorithm: Algorithm, codec: Codec, *, error_feedback: bool = Tru
         update, after = algorithm.local(task, broadcast, memory)
         encoded, residual = encode(update.averaged[PART], codec, memory.get(RESIDUAL), decay)
         rest = {name: tree for name, tree in update.averaged.items() if name != PART}
-        kept = {RESIDUAL: residual} if error_feedback else {}
+        kept = {RESIDUAL: {**memory.get(RESIDUAL, {}), **residual}} if error_feedback else {}
         return replace(update, averaged=rest, encoded={PART: encoded}), {**after, **kept}
 
     def sample(delta: ParamTree) -> EncodedTensors:
@@ -77,11 +77,11 @@ def refuse_incompressible(parts: Sequence[Part]) -> None:
 def encode(
     tree: ParamTree, codec: Codec, residual: ParamTree | None = None, decay: float = 1.0
 ) -> tuple[EncodedTensors, ParamTree]:
-    """Return tree + decay * residual, encoded, and what the encoding lost.
+    """Return tree + decay * residual, encoded, and what the encoding lost. residual: 0 where it has no such name.
 
     Raises: ParticipantError if the tree is not finite.
     """
-    target = {name: _sum(tensor, None if residual is None else residual[name], decay) for name, tensor in tree.items()}
+    target = {name: _sum(tensor, (residual or {}).get(name), decay) for name, tensor in tree.items()}
     if not trees.is_finite(target):
         raise ParticipantError(f"its update holds NaN or infinite values in {PART}")
     return EncodedTensors({name: codec(tensor) for name, tensor in target.items()}), target

@@ -10,11 +10,14 @@ import torch
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
 from foedus.config.model import build_source, tune
-from foedus.config.pace import build_paces
+from foedus.config.pace import build_paces, require_known
+from foedus.config.privacy import Plans, build_plans, is_reproducible
+from foedus.config.private_run import PrivateRun, idle_entropy
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
 from foedus.core import trees
+from foedus.core.entropy import KEY_BYTES
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
@@ -26,8 +29,13 @@ from foedus.federation.sampling import Only, Sampler
 from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.privacy.gradients.clipped_sums import ClippedSums
+from foedus.privacy.outbox import Outbox
+from foedus.privacy.participant_level import cohorts, rounds_under_privacy, with_participant_privacy
+from foedus.privacy.plan import CohortPlan, StreamPlan
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace, paced
+from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings
 from foedus.training.site_task import SiteTask
 from foedus.training.task import Example, Task
@@ -43,6 +51,7 @@ class Assembly:
     examples: by participant and split, encoded once.
     paces: what decides on each participant's steps; empty if the settings do.
     initial: the parameters that every arm starts from.
+    plans: how records, or participants, are hidden; None without differential privacy.
     """
 
     config: sections.RunConfig
@@ -56,16 +65,38 @@ class Assembly:
     initial: ParamTree
     key: SeedKey
     paces: Mapping[ParticipantId, Pace]
+    plans: Plans | None = None
+    clipped: ClippedSums | None = None
 
-    def federation(self, algorithm: Algorithm | None = None, *, reraise: bool = False) -> Federation:
-        """Return the run itself; `algorithm` takes the place of the configured strategy."""
+    def federation(
+        self, algorithm: Algorithm | None = None, *, reraise: bool = False, private: PrivateRun | None = None
+    ) -> Federation:
+        """Return the run itself.
+
+        algorithm: takes the place of the configured strategy.
+        private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
+        """
         if algorithm is None:
             algorithm = build_algorithm(self.config, self.workspace.optimizer_like())
         else:
             algorithm = compress(algorithm, self.config.compression)
         if self.paces:
             algorithm = paced(algorithm)
-        return self._federation(algorithm, self.examples, build_sampler(self.config.rounds.cohort), reraise=reraise)
+        sampler = build_sampler(self.config.rounds.cohort, self.key.child("turns"))
+        entropy = private.entropy if private else idle_entropy()
+        hides_participants = isinstance(self.plans, CohortPlan | StreamPlan)
+        if isinstance(self.plans, CohortPlan | StreamPlan):
+            algorithm = with_participant_privacy(algorithm, self.plans, entropy)
+            sampler = cohorts(self.plans, entropy, self.key.child("turns"))
+        federation = self._federation(
+            algorithm, self.examples, sampler, reraise=reraise, outbox=private.outbox if private else None
+        )
+        plan = rounds_under_privacy(federation.plan) if hides_participants else federation.plan
+        if private is None:
+            return replace(federation, plan=plan)
+        # cohorts are drawn from the run's seed otherwise, which stands in the configuration
+        seed = SeedKey(bytes(entropy.child("cohorts").draw(KEY_BYTES)))
+        return replace(federation, plan=plan, guard=private.guard, seed=seed)
 
     def alone(self, site: ParticipantId) -> Federation:
         """Return plain training of one site on its own rows, measured on every site's."""
@@ -77,10 +108,22 @@ class Assembly:
         rows = [example for examples in training for example in examples]
         return self._baseline({POOLED: rows}, makes_steps_of=len(training))
 
-    def _baseline(self, training: Mapping[ParticipantId, Sequence[Example]], makes_steps_of: int = 1) -> Federation:
+    def synchronous(self) -> Federation:
+        """Return what exchanging gradients after every single step comes to: pooled rows, batches of all sites' size.
+
+        It makes as many steps as one site does, so that it sees as many rows as the sites together.
+        """
+        training = [splits["train"] for splits in self.examples.values() if splits.get("train")]
+        rows = [example for examples in training for example in examples]
+        return self._baseline({POOLED: rows}, batches_of=len(training))
+
+    def _baseline(
+        self, training: Mapping[ParticipantId, Sequence[Example]], makes_steps_of: int = 1, batches_of: int = 1
+    ) -> Federation:
         """Return training of the given rows alone; sites keep what they are measured on.
 
         makes_steps_of: how many participants' steps it makes, where these are given by number.
+        batches_of: how many participants' batches go into one of its own.
         """
         held_out: dict[ParticipantId, dict[str, Sequence[Example]]] = {
             site: {split: rows for split, rows in splits.items() if split != "train"}
@@ -89,9 +132,10 @@ class Assembly:
         for name, rows in training.items():
             held_out.setdefault(name, {})["train"] = rows
         steps = self.settings.steps and self.settings.steps * makes_steps_of
-        settings = replace(self.settings, keep_optimizer=True, steps=steps)
+        batch_size = self.settings.batch_size * batches_of
+        settings = replace(self.settings, keep_optimizer=True, steps=steps, batch_size=batch_size)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
-        return replace(federation, plan=replace(federation.plan, min_reports=1))
+        return replace(federation, plan=replace(federation.plan, min_reports=1, joins={}, leaves={}))
 
     def _federation(
         self,
@@ -101,11 +145,14 @@ class Assembly:
         *,
         settings: LocalSettings | None = None,
         reraise: bool = False,
+        outbox: Outbox | None = None,
     ) -> Federation:
         tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         return Federation(
             algorithm=algorithm,
-            engine=InProcessEngine(algorithm.local, tasks, device=self.workspace.device, reraise=reraise),
+            engine=InProcessEngine(
+                algorithm.local, tasks, device=self.workspace.device, reraise=reraise, outbox=outbox
+            ),
             sampler=sampler,
             plan=build_plan(self.config),
             seed=self.key,
@@ -120,8 +167,16 @@ class Assembly:
         self, name: ParticipantId, splits: Mapping[str, Sequence[Example]], settings: LocalSettings | None = None
     ) -> SiteTask:
         key = self.key.child("participant", name)
+        private = self._private_steps(name, key) if settings is None else None
         pace = self.paces.get(name) if settings is None else None  # baselines have settings of their own
-        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, pace)
+        return SiteTask(self.task, self.workspace, settings or self.settings, splits, key, pace, private)
+
+    def _private_steps(self, name: ParticipantId, key: SeedKey) -> PrivateSteps | None:
+        """Return how a participant hides its records; None where it need not, or has none."""
+        if self.clipped is None or not isinstance(self.plans, Mapping) or name not in self.plans:
+            return None
+        reproducible = is_reproducible(self.config.privacy)
+        return PrivateSteps(self.plans[name], self.clipped, key.child("privacy") if reproducible else None)
 
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
@@ -136,7 +191,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     device = choose_device(config.device)
     key = SeedKey.from_seed(config.seed)
     data = data or read_data(config, key)
-    _require_enough(config, len(data.sites))
+    _require_enough(config, [site.name for site in data.sites])
     paces = build_paces(config, [site.name for site in data.sites])
     built = build_tokenizer(config, data.sites)
     task = build_task(config.task, built.tokenizer, data.labels)
@@ -150,6 +205,10 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     examples: dict[ParticipantId, dict[str, Sequence[Example]]] = {
         site.name: {split: task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
     }
+    counts = {name: len(splits.get("train", ())) for name, splits in examples.items()}
+    clipped = None
+    if isinstance(config.privacy, sections.RecordPrivacy):
+        clipped = ClippedSums(model, workspace.parameters, config.privacy.clip_norm)
     return Assembly(
         config=config,
         data=data,
@@ -162,22 +221,32 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         initial=trees.clone(workspace.parameters),
         key=key,
         paces=paces,
+        plans=build_plans(config, counts),
+        clipped=clipped,
     )
 
 
-def _require_enough(config: sections.RunConfig, participants: int) -> None:
-    """Check that rounds can stand.
+def _require_enough(config: sections.RunConfig, names: Sequence[ParticipantId]) -> None:
+    """Check that there are participants enough for every round to stand.
 
     Raises: ConfigError.
     """
-    cohort, least = config.rounds.cohort, config.rounds.min_reports
-    if isinstance(cohort, sections.Fixed) and cohort.size > participants:
-        raise ConfigError(
-            f"rounds.cohort.size is {cohort.size}, but the run has {participants} participants; "
-            f"use at most {participants}, or cohort: all"
-        )
-    if least > participants:
-        raise ConfigError(f"rounds.min_reports is {least}, but the run has {participants} participants; use fewer")
+    for where, given in (("rounds.joins", config.rounds.joins), ("rounds.leaves", config.rounds.leaves)):
+        require_known(given, names, where)
+    cohort, least, plan = config.rounds.cohort, config.rounds.min_reports, build_plan(config)
+    # who is there changes where somebody comes, and after somebody left
+    changes = {1, *config.rounds.joins.values(), *(last + 1 for last in config.rounds.leaves.values())}
+    for number in sorted(changes):
+        if number > config.rounds.count:
+            break
+        present = len(plan.present(names, number))
+        there = f"the run has {present} participants" + (f" in round {number}" if present < len(names) else "")
+        if isinstance(cohort, sections.Fixed) and cohort.size > present:
+            raise ConfigError(
+                f"rounds.cohort.size is {cohort.size}, but {there}; use at most {present}, or cohort: all"
+            )
+        if least > present:
+            raise ConfigError(f"rounds.min_reports is {least}, but {there}; use fewer")
 
 
 def choose_device(name: str) -> torch.device:

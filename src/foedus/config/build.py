@@ -8,6 +8,7 @@ from typing import assert_never
 from foedus.compression import blocks, feedback, half, sparse_chunks, top_k
 from foedus.compression.encoding import Codec
 from foedus.config import sections
+from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.federation import sampling
 from foedus.federation.protocols import Algorithm
@@ -23,6 +24,7 @@ from foedus.strategies import (
     fedopt,
     fedprox,
     scaffold,
+    streaming_diloco,
 )
 from foedus.training.settings import LocalSettings
 
@@ -97,22 +99,43 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
         case sections.FedExP():
             return fedexp.fedexp(chosen.epsilon)
         case sections.DiLoCo():
-            assert chosen.momentum is not None, "a resolved configuration has it"
-            return diloco.diloco(
-                chosen.momentum,
-                chosen.server_learning_rate,
-                inner_state=chosen.inner_state,
-                optimizer_like=lambda params: optimizer_like,
-                upload="params" if config.compression == sections.Uncompressed() else "delta",
-            )
+            return _build_diloco(chosen, "params" if sends_params(config) else "delta", optimizer_like)
         case sections.Custom():
             return custom.load_algorithm(config.locate(chosen.path), chosen.options)
         case _:
             assert_never(chosen)
 
 
-def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
-    """Return who chooses the cohorts."""
+def sends_params(config: sections.RunConfig) -> bool:
+    """Return whether DiLoCo's participants may send what they trained, rather than how far it went."""
+    plain = config.compression == sections.Uncompressed()
+    return plain and not isinstance(config.privacy, sections.ParticipantPrivacy)
+
+
+def _build_diloco(chosen: sections.DiLoCo, upload: diloco.Upload, optimizer_like: ParamTree) -> Algorithm:
+    assert chosen.momentum is not None, "a resolved configuration has it"
+    if (streaming := chosen.streaming) is None:
+        return diloco.diloco(
+            chosen.momentum,
+            chosen.server_learning_rate,
+            inner_state=chosen.inner_state,
+            optimizer_like=lambda params: optimizer_like,
+            upload=upload,
+        )
+    assert chosen.inner_state != "average", "refused as a problem"
+    return streaming_diloco.streaming_diloco(
+        streaming.fragments,
+        streaming.overlap,
+        streaming.mixing,
+        momentum=chosen.momentum,
+        server_learning_rate=chosen.server_learning_rate,
+        inner_state=chosen.inner_state,
+        upload=upload,
+    )
+
+
+def build_sampler(cohort: sections.Cohort, turns: SeedKey) -> sampling.Sampler:
+    """Return who chooses the cohorts. turns: what cyclic groups follow from."""
     match cohort:
         case sections.All():
             return sampling.Everyone()
@@ -120,19 +143,30 @@ def build_sampler(cohort: sections.Cohort) -> sampling.Sampler:
             return sampling.FixedSize(cohort.size)
         case sections.Poisson():
             return sampling.Poisson(cohort.rate)
+        case sections.Cyclic():
+            return sampling.Cyclic(cohort.separation, turns)
         case _:
             assert_never(cohort)
 
 
 def build_plan(config: sections.RunConfig) -> RoundPlan:
     """Return how rounds are played."""
+    evaluates = not hides_evaluation(config.privacy)
     return RoundPlan(
         rounds=config.rounds.count,
         min_reports=config.rounds.min_reports,
-        evaluate_every=config.evaluation.every,
+        evaluate_every=config.evaluation.every if evaluates else None,
+        evaluate_initially=evaluates,
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
+        joins=config.rounds.joins,
+        leaves=config.rounds.leaves,
     )
+
+
+def hides_evaluation(privacy: sections.Privacy) -> bool:
+    """Return whether figures on held-out rows stay at the participants."""
+    return not isinstance(privacy, sections.NoPrivacy) and privacy.evaluation == "off"
 
 
 def build_local_settings(config: sections.RunConfig) -> LocalSettings:

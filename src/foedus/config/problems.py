@@ -8,13 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from foedus.config import sections
+from foedus.config.private_problems import private_problems
 from foedus.config.sections import RunConfig
 from foedus.core.errors import ConfigError
 
 
 def problems(config: RunConfig) -> list[str]:
     """Return everything that is wrong, a sentence each, beginning with the place in the YAML file."""
-    checks = (_task_and_model, _participants, _strategy, _diloco, _muon, _compression, _local, _rounds, _evaluation)
+    checks = (
+        _task_and_model,
+        _participants,
+        _strategy,
+        _diloco,
+        _muon,
+        _compression,
+        _local,
+        _rounds,
+        _evaluation,
+        private_problems,
+    )
     return [problem for check in checks for problem in check(config)]
 
 
@@ -147,6 +159,27 @@ def _diloco(config: RunConfig) -> Iterator[str]:
             f"local.keep_optimizer: is {str(config.local.keep_optimizer).lower()}, but strategy.inner_state is "
             f"{strategy.inner_state}; with diloco the latter decides, so remove local.keep_optimizer"
         )
+    if strategy.streaming is not None:
+        yield from _streaming(config, strategy, strategy.streaming)
+
+
+def _streaming(config: RunConfig, strategy: sections.DiLoCo, streaming: sections.Streaming) -> Iterator[str]:
+    if strategy.inner_state == "average":
+        yield (
+            "strategy.inner_state: average sends the whole optimizer's state, and strategy.streaming a fragment of the "
+            "model; use keep or reset"
+        )
+    steps = config.local.steps if config.local.seconds is None else None
+    if steps is not None and streaming.overlap > steps:
+        yield (
+            f"strategy.streaming.overlap: is {streaming.overlap}, but a round has {steps} steps (local.steps); what "
+            "one round sends has to be mixed in before the next one sends, so use fewer"
+        )
+    if streaming.fragments > config.rounds.count:
+        yield (
+            f"strategy.streaming.fragments: is {streaming.fragments}, but with {config.rounds.count} rounds "
+            "(rounds.count) some would never be sent; use fewer, or more rounds"
+        )
 
 
 def _muon(config: RunConfig) -> Iterator[str]:
@@ -189,6 +222,17 @@ def _local(config: RunConfig) -> Iterator[str]:
 
 
 def _rounds(config: RunConfig) -> Iterator[str]:
+    joins, leaves = config.rounds.joins, config.rounds.leaves
+    for name, first in joins.items():
+        if first > config.rounds.count:
+            yield f"rounds.joins: {name} comes in round {first}, but there are {config.rounds.count} (rounds.count)"
+        elif first > leaves.get(name, first):
+            yield f"rounds.leaves: {name} leaves after round {leaves[name]}, before it comes in round {first}"
+    if (joins or leaves) and isinstance(config.strategy, sections.Scaffold | sections.FedDyn):
+        yield (
+            f"rounds.joins: {config.strategy.kind} keeps a sum over all participants at the coordinator, which those "
+            "who come or leave would put out of balance for good; use another strategy, or let all be there throughout"
+        )
     match config.rounds.cohort:
         case sections.Fixed(size=size) if size < config.rounds.min_reports:
             yield (

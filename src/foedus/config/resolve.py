@@ -19,6 +19,8 @@ def resolve(config: RunConfig) -> RunConfig:
             "participants": _participants(config.participants),
             "strategy": _strategy(config),
             "local": _local(config),
+            "rounds": _rounds(config),
+            "evaluation": _evaluation(config),
             "output": _output(config),
         }
     )
@@ -41,15 +43,19 @@ def _strategy(config: RunConfig) -> sections.Strategy:
     """A language model's loss is a mean over tokens, so participants count by these.
 
     In a given time a slow participant goes a short way, however much it holds; so what it trained on counts then.
-    FedNova takes the unequal steps out of the updates itself, and wants to know what each one holds.
+    FedNova takes the unequal steps out of the updates itself, and wants to know what each one holds. Where privacy
+    hides how much somebody has, it weighs nothing.
     """
     match config.strategy:
         case sections.Scaffold() | sections.FedDyn():
             return config.strategy
     timed = config.local.seconds is not None and not isinstance(config.strategy, sections.FedNova)
-    by_tokens = "tokens_seen" if timed else "tokens"
-    by_records = isinstance(config.task, sections.TextClassification)
-    strategy: sections.Strategy = _filled(config.strategy, weighting="examples" if by_records else by_tokens)
+    weighting = "tokens_seen" if timed else "tokens"
+    if isinstance(config.task, sections.TextClassification):
+        weighting = "examples"
+    if not isinstance(config.privacy, sections.NoPrivacy):
+        weighting = "uniform"
+    strategy: sections.Strategy = _filled(config.strategy, weighting=weighting)
     return _diloco(strategy, config) if isinstance(strategy, sections.DiLoCo) else strategy
 
 
@@ -59,7 +65,8 @@ def _diloco(strategy: sections.DiLoCo, config: RunConfig) -> sections.DiLoCo:
     filled: sections.DiLoCo = _filled(strategy, server_learning_rate=1.0) if sparse else strategy
     if filled.momentum is not None:
         return filled
-    momentum = 0.0 if sparse else usual_outer_momentum(config.rounds.count, filled.server_learning_rate)
+    rounds = config.rounds.count // (filled.streaming.fragments if filled.streaming else 1)  # of one fragment
+    momentum = 0.0 if sparse else usual_outer_momentum(max(1, rounds), filled.server_learning_rate)
     return filled.model_copy(update={"momentum": momentum})
 
 
@@ -87,6 +94,8 @@ def _local(config: RunConfig) -> sections.Local:
         epochs=None if given.steps or timed else 1,
         learning_rate=usual_learning_rate(config.local.optimizer, config.model),
     )
+    if isinstance(config.privacy, sections.RecordPrivacy):  # it clips by itself, and draws batches by coins
+        local = _filled(local, gradient_clip=None, group_by_length=False)
     return local.model_copy(update={"steps": FIRST_STEPS}) if timed and given.steps is None else local
 
 
@@ -96,6 +105,20 @@ def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) ->
         return 0.05
     whole_checkpoint = isinstance(model, sections.Checkpoint) and isinstance(model.tuning, sections.Full)
     return 5e-5 if whole_checkpoint else 5e-4
+
+
+def _rounds(config: RunConfig) -> sections.Rounds:
+    """Whether anybody came is a secret where participants are hidden, and a round must not depend on it."""
+    hidden = isinstance(config.privacy, sections.ParticipantPrivacy)
+    rounds: sections.Rounds = _filled(config.rounds, min_reports=0) if hidden else config.rounds
+    return rounds
+
+
+def _evaluation(config: RunConfig) -> sections.Evaluation:
+    """A site's own figures are not covered by the noise in the model."""
+    private = not isinstance(config.privacy, sections.NoPrivacy)
+    evaluation: sections.Evaluation = _filled(config.evaluation, per_site=False) if private else config.evaluation
+    return evaluation
 
 
 def _output(config: RunConfig) -> sections.Output:

@@ -9,6 +9,7 @@ from typing import assert_never
 import pyarrow as pa
 
 from foedus.config import sections
+from foedus.config.build import hides_evaluation
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.data import partition
@@ -79,7 +80,7 @@ def read_data(config: sections.RunConfig, key: SeedKey) -> Data:
             data = _scenario(scenario, key)
         case _:
             assert_never(config.participants)
-    if not any(site.rows(config.evaluation.split) for site in data.sites):
+    if not hides_evaluation(config.privacy) and not any(site.rows(config.evaluation.split) for site in data.sites):
         raise ConfigError(
             f"evaluation.split is {config.evaluation.split}, but no participant has {config.evaluation.split} rows; "
             f"give participants.{config.evaluation.split}, or a share in participants.split"
@@ -174,6 +175,7 @@ def _scenario(chosen: sections.Scenario, key: SeedKey) -> Data:
                 plays.participants,
                 plays.minimum_characters,
                 {"validation": plays.validation, "test": plays.test},
+                plays.genres,
             )
         case _:
             assert_never(chosen.scenario)

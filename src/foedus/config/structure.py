@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import UnionType
 from typing import get_args
 
 from pydantic.fields import FieldInfo
@@ -28,11 +29,11 @@ def kinds_of(field: FieldInfo) -> Kinds:
 
 
 def sections_of(field: FieldInfo) -> Sequence[type[Section]]:
-    """Return the sections that may stand in a field; none if it holds a plain value."""
+    """Return the sections that may stand in a field, beside null where it allows that; none for a plain value."""
     if kinds := kinds_of(field):
         return list(kinds.values())
-    annotation = field.annotation
-    return [annotation] if isinstance(annotation, type) and issubclass(annotation, Section) else []
+    options = get_args(field.annotation) if isinstance(field.annotation, UnionType) else [field.annotation]
+    return [option for option in options if isinstance(option, type) and issubclass(option, Section)]
 
 
 def field_at(path: Path) -> FieldInfo | None:

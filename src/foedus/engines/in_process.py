@@ -46,7 +46,7 @@ class InProcessEngine:
         self._device = device
         self._reraise = reraise
         self._outbox = outbox
-        self._digested: tuple[Train, str] | None = None
+        self._digests: dict[int, str] = {}
 
     def population(self) -> Sequence[ParticipantId]:
         """Return every participant, in the order given."""
@@ -54,6 +54,7 @@ class InProcessEngine:
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
         """Let the asked participants work one by one; what one raises becomes its Failure."""
+        self._digests = {}
         for name, task in self._tasks.items():
             if name in requests:
                 yield name, self._answer(name, task, requests[name])
@@ -87,10 +88,10 @@ class InProcessEngine:
         return reply, memory
 
     def _digest(self, request: Train) -> str:
-        """Return the digest of a request, computed once for the whole cohort."""
-        if self._digested is None or self._digested[0] is not request:
-            self._digested = request, request_digest(request)
-        return self._digested[1]
+        """Return the digest of a request, computed once for all who are sent it."""
+        if id(request) not in self._digests:
+            self._digests[id(request)] = request_digest(request)
+        return self._digests[id(request)]
 
     def settle(self, counted: Collection[ParticipantId]) -> None:
         """Keep the new memories of those who counted and forget the others'."""

@@ -81,7 +81,9 @@ def save_checkpoint(folder: Path, state: ServerState, engine: Engine, facts: Map
     memory = {f"memory.{name}": tree for name, tree in state.memory.items()}
     save_trees(draft / "server.safetensors", {"params": state.params, **memory})
     engine.save_memories(draft / "participants")
-    (draft / "state.json").write_text(json.dumps({"round": state.round, **facts}, indent=2))
+    (draft / "state.json").write_text(
+        json.dumps({"round": state.round, "counted": list(state.counted), **facts}, indent=2)
+    )
     sync(draft / "state.json")
     sync(draft)
     shutil.rmtree(place, ignore_errors=True)
@@ -114,7 +116,7 @@ def load_checkpoint(
     """
     try:
         facts = json.loads((place / "state.json").read_text())
-        rounds_over = int(facts["round"])
+        rounds_over, counted = int(facts["round"]), tuple(facts["counted"])
         read = load_trees(place / "server.safetensors", device)
         params: ParamTree = read["params"]
         engine.load_memories(place / "participants")
@@ -123,4 +125,4 @@ def load_checkpoint(
             f"the checkpoint {place} is damaged ({error}); delete that folder to go on from the round before it"
         ) from error
     memory = {name.removeprefix("memory."): tree for name, tree in read.items() if name.startswith("memory.")}
-    return ServerState(rounds_over, params, memory), facts
+    return ServerState(rounds_over, params, memory, counted), facts

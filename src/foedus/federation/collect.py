@@ -177,8 +177,8 @@ class Collected:
     bytes_up: int
 
 
-def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: RunningSum) -> Collector[Collected]:
-    """Ask the cohort to train and add the updates to `total` in the clear, as they come in."""
+def collect_updates(requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:
+    """Ask a cohort to train and add the updates to `total` in the clear, as they come in."""
     metrics: dict[ParticipantId, Mapping[str, float]] = {}
     counts: dict[ParticipantId, Mapping[str, int]] = {}
     received_bytes = 0
@@ -195,8 +195,10 @@ def collect_updates(cohort: Sequence[ParticipantId], request: Train, total: Runn
             case _:
                 raise ParticipantError(f"it answered a training request with {type(reply).__name__}")
 
-    left_out = yield from phase(dict.fromkeys(cohort, request), accept)
-    return Collected(total, left_out, metrics, counts, payload_bytes(request) * len(cohort), received_bytes)
+    sizes = {id(request): payload_bytes(request) for request in requests.values()}
+    sent_bytes = sum(sizes[id(request)] for request in requests.values())
+    left_out = yield from phase(requests, accept)
+    return Collected(total, left_out, metrics, counts, sent_bytes, received_bytes)
 
 
 @dataclass(frozen=True)

@@ -46,15 +46,15 @@ class ParticipantReported:
     """One participant is done with a phase of the round.
 
     loss: its mean loss in this phase; None where per-site metrics must not be shown, or it failed.
-    seconds: since its work in this phase started. failure: why it could not do it, or None; an update
-    that came and cannot be used is named in the round's record.
+    seconds: since its work in this phase started; None where per-site metrics must not be shown.
+    failure: why it could not do it, or None; an update that came and cannot be used is named in the round's record.
     """
 
     round: int
     participant: str
     phase: Phase
     loss: float | None
-    seconds: float
+    seconds: float | None
     failure: str | None = None
 
 

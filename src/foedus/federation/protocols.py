@@ -111,11 +111,15 @@ class PairCounter(Protocol):
 
 @dataclass(frozen=True)
 class ServerState:
-    """All that the coordinator carries from round to round. round: how many are over."""
+    """All that the coordinator carries from round to round.
+
+    round: how many are over. counted: whose updates the last round that stood holds, if the strategy asks for it.
+    """
 
     round: int
     params: ParamTree
     memory: Memory = field(default_factory=dict)
+    counted: Sequence[ParticipantId] = ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,11 @@ def remember_nothing(params: ParamTree) -> Memory:
     return {}
 
 
+def whole(state: ServerState) -> ParamTree:
+    """Return all parameters: what the updates of most strategies are of."""
+    return state.params
+
+
 def send_params(state: ServerState) -> Trees:
     """Return the broadcast of a strategy that sends the parameters alone."""
     return {"params": state.params}
@@ -197,6 +206,10 @@ class Algorithm:
     broadcast: the named trees that it sends; "params" must be among them.
     parts: every tree that an update holds.
     encode_params: how the parameters travel to the participants, if not as they are.
+    in_turn: the parameters that a round's updates are of; what the parts' names and shapes follow from.
+    changed: the parameters that the last round that stood changed, if those who were counted in it are sent these
+        alone; all others are sent all of them.
+    fragments: after how many rounds the same parameters are in turn again.
     exact_sums: add updates up in float64, because a privacy guarantee holds for exact sums.
     """
 
@@ -206,11 +219,22 @@ class Algorithm:
     broadcast: Callable[[ServerState], Trees] = send_params
     parts: Sequence[Part] = (Part("delta"),)
     encode_params: Callable[[ParamTree], EncodedTree] | None = None
+    in_turn: Callable[[ServerState], ParamTree] = whole
+    changed: Callable[[ServerState], ParamTree] | None = None
+    fragments: int = 1
     exact_sums: bool = False
 
     def message(self, state: ServerState, clock: Clock) -> Broadcast:
-        """Return what participants are sent at the start of a round."""
-        sent = self.broadcast(state)
+        """Return what a participant is sent that knows nothing of the rounds before."""
+        return self._encoded(self.broadcast(state), clock)
+
+    def brief_message(self, state: ServerState, clock: Clock) -> Broadcast | None:
+        """Return what a participant is sent that was counted in the last round that stood; None: the same as others."""
+        if self.changed is None:
+            return None
+        return self._encoded({**self.broadcast(state), "params": self.changed(state)}, clock)
+
+    def _encoded(self, sent: Trees, clock: Clock) -> Broadcast:
         if self.encode_params is None:
             return Broadcast(sent, clock)
         rest = {name: tree for name, tree in sent.items() if name != "params"}
@@ -264,9 +288,10 @@ class Engine(Protocol):
 class Guard(Protocol):
     """Who keeps count of what rounds cost in privacy, and may forbid one. Rounds are counted from 1, as in records."""
 
-    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
         """Write down what a round costs, before anything of it is sent or computed.
 
+        requests: what everyone in the cohort would be sent.
         Raises: BudgetError if it would cost more than is allowed, with nothing spent; LedgerError if it
             cannot be written down.
         """

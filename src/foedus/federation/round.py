@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from foedus.core import trees
@@ -40,20 +40,24 @@ class RoundPlan:
     """How rounds are played.
 
     rounds: how many the run has. min_reports: with fewer updates a round does not stand.
-    evaluate_every: evaluate after every so many rounds, and after the last.
+    evaluate_every: evaluate after every so many rounds, and after the last; None is never.
     evaluate_initially: evaluate what training starts from, too.
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
         they sent, how long it took and who failed: privacy by sampling holds only against those who cannot see it.
+    joins, leaves: the first, or the last, round in which a participant is there, counted from 1; others are there
+        throughout.
     """
 
     rounds: int
     min_reports: int = 1
-    evaluate_every: int = 1
+    evaluate_every: int | None = 1
     split: str = "test"
     per_site: bool = True
     evaluate_initially: bool = True
     hide_cohort: bool = False
+    joins: Mapping[ParticipantId, int] = field(default_factory=dict)
+    leaves: Mapping[ParticipantId, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.hide_cohort and self.min_reports > 0:
@@ -61,6 +65,14 @@ class RoundPlan:
                 f"rounds.min_reports is {self.min_reports}, but who takes part is hidden, and a round that does not "
                 "stand would tell that few did; use min_reports: 0, so that an empty cohort releases noise"
             )
+
+    def present(self, population: Sequence[ParticipantId], round_number: int) -> Sequence[ParticipantId]:
+        """Return those who are there in a round, counted from 1."""
+        return tuple(
+            name
+            for name in population
+            if self.joins.get(name, 1) <= round_number <= self.leaves.get(name, round_number)
+        )
 
 
 @dataclass(frozen=True)
@@ -122,20 +134,25 @@ def play_round(
     """
     started = time.perf_counter()
     algorithm, plan = federation.algorithm, federation.plan
-    population = federation.engine.population()
+    population = plan.present(federation.engine.population(), state.round + 1)
     cohort = federation.sampler.select(population, federation.seed.child("round", state.round, "cohort"), state.round)
-    request = Train(algorithm.message(state, Clock(state.round, plan.rounds)))
+    clock = Clock(state.round, plan.rounds)
+    request = Train(algorithm.message(state, clock))
+    requests = dict.fromkeys(cohort, request)
+    if brief := algorithm.brief_message(state, clock):
+        requests |= dict.fromkeys([name for name in cohort if name in state.counted], Train(brief))
+    in_turn = algorithm.in_turn(state)
     total = RunningSum(
-        averaged_like=algorithm.templates(state.params, averaged=True),
-        summed_like=algorithm.templates(state.params, averaged=False),
+        averaged_like=algorithm.templates(in_turn, averaged=True),
+        summed_like=algorithm.templates(in_turn, averaged=False),
         exact=algorithm.exact_sums,
     )
     guard = federation.guard
     if guard is not None:
-        guard.reserve(state.round + 1, cohort, request)
+        guard.reserve(state.round + 1, requests)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
-    collected = drive(collect_updates(cohort, request, total), federation.engine, notice)
+    collected = drive(collect_updates(requests, total), federation.engine, notice)
 
     reason = None
     params, memory = state.params, state.memory
@@ -154,7 +171,9 @@ def play_round(
     if guard is not None:
         guard.settle(state.round + 1, cohort, answered)
         privacy = guard.record(state.round + 1)
-    after = ServerState(state.round + 1, params, memory)
+    # only for strategies that ask for it: a checkpoint is no place for who took part
+    counted = state.counted if reason or algorithm.changed is None else answered
+    after = ServerState(state.round + 1, params, memory, counted)
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
     finished = time.perf_counter()
@@ -164,20 +183,23 @@ def play_round(
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
     """Return whether an evaluation follows after so many rounds."""
+    if plan.evaluate_every is None:
+        return False
     return rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds
 
 
 def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
-    """Evaluate the parameters on every participant's own split."""
+    """Evaluate the parameters on the own split of everybody who was there in the last round, or is in the first."""
     request = Evaluate(state.params, federation.plan.split)
     notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
-    return drive(collect_evaluations(federation.engine.population(), request), federation.engine, notice)
+    present = federation.plan.present(federation.engine.population(), max(state.round, 1))
+    return drive(collect_evaluations(present, request), federation.engine, notice)
 
 
 def announce(
     observe: Observer, round_number: int, phase: Phase, per_site: bool
 ) -> Callable[[ParticipantId, Reply], None]:
-    """Return a function that tells the observer of each reply; losses only where sites' figures may show."""
+    """Return a function that tells the observer of each reply; losses and times only where sites' figures may show."""
     started = time.perf_counter()
 
     def notice(sender: ParticipantId, reply: Reply) -> None:
@@ -185,6 +207,6 @@ def announce(
         seconds, started = time.perf_counter() - started, time.perf_counter()
         loss = reply.metrics.get("loss") if per_site and isinstance(reply, LocalUpdate) else None
         failure = reply.reason if isinstance(reply, Failure) else None
-        observe(ParticipantReported(round_number, sender, phase, loss, seconds, failure))
+        observe(ParticipantReported(round_number, sender, phase, loss, seconds if per_site else None, failure))
 
     return notice

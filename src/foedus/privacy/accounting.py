@@ -93,14 +93,19 @@ def calibrate(
         "delta": sample.delta,
         "spent": [[to_json(event), count] for event, count in before],
         "events": [[to_json(event), count] for event, count in with_noise(wanted, 1.0)],
+        "scale": scale,
     }
 
     def cost(noise_multiplier: float) -> float:
         return composition.epsilon_of(merged([*before, *with_noise(wanted, noise_multiplier)]), sample.delta)
 
-    multiplier = stored_or_computed(inputs, lambda: [_least_noise(cost, epsilon)])[0]
-    # downwards would cost more than was allowed
-    plan = plan_of(_rounded_up(multiplier / scale))
+    def search() -> list[float]:
+        found = _rounded_up(_least_noise(cost, epsilon) / scale)
+        while cost(found * scale) > epsilon:  # the grid of losses is another one for each multiplier
+            found = _rounded_up(found * 1.0005)
+        return [found]
+
+    plan = plan_of(stored_or_computed(inputs, search)[0])
     _check_same(plan, rounds, with_noise(wanted, 1.0))
     return plan
 

@@ -3,6 +3,7 @@
 Running sums of T releases are A x, with A all ones on and below the diagonal. With A = B C, releasing
 A x + B z costs as much as one Gaussian on C x. C is lower triangular with constant diagonals, given by its first
 column c; the noise of round t is (C^-1 z)_t. Independent noise is C = 1.
+It holds for updates that depend on earlier releases too (Denisov et al. 2022, arXiv:2202.08312).
 Source: Kairouz et al. 2021, arXiv:2103.00039; Choquette-Choo et al. 2023, arXiv:2306.08153.
 """
 

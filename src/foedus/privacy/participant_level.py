@@ -48,7 +48,7 @@ def with_participant_privacy(algorithm: Algorithm, plan: CohortPlan | StreamPlan
     Raises: ConfigError if the strategy's updates hold what cannot be clipped and noised with the rest, or are
         compressed. ValueError if the noise of one kind of plan is to come from the entropy of the other.
     """
-    _refuse_unfit(algorithm.parts)
+    _refuse_unfit(algorithm)
     adaptive = isinstance(plan.clip, AdaptiveClip)
 
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
@@ -192,7 +192,13 @@ def _without(broadcast: Broadcast) -> Broadcast:
     return replace(broadcast, trees=_own(broadcast.trees))
 
 
-def _refuse_unfit(parts: Sequence[Part]) -> None:
+def _refuse_unfit(algorithm: Algorithm) -> None:
+    parts = algorithm.parts
+    if algorithm.changed is not None:
+        raise ConfigError(
+            "privacy: participants: the strategy sends those who were in the round before a fragment of the model and "
+            "the others all of it, which tells who took part; use diloco without strategy.streaming"
+        )
     for part in parts:
         if part.encode is not None:
             raise ConfigError(

@@ -76,7 +76,10 @@ def line_chart(
     bands: Sequence[Band] = (),
     x_label: str = "round",
 ) -> str:
-    """Return lines over rounds, each labelled at its end; later ones lie above earlier ones."""
+    """Return lines over rounds, each labelled at its end; later ones lie above earlier ones.
+
+    x_label: of what is not rounds, any number may stand on the axis.
+    """
     named: list[Line | Band] = [*lines, *bands]
     longest = max((len(entry.name) for entry in named), default=0)
     margin = min(24 + CHARACTER_WIDTH * longest, size.width * (0.33 if size.is_narrow else 0.26))
@@ -85,7 +88,9 @@ def line_chart(
     y_axis = value_axis(values)
     left = 16 + CHARACTER_WIDTH * max(len(text) for text in y_axis.labels)
     plot = Plot(left=left, right=size.width - margin, top=34, bottom=size.height - 44)
-    x_axis = round_axis(int(min(rounds)), int(max(rounds)), ticks=5 if size.is_narrow else 10)
+    ticks = 5 if size.is_narrow else 10
+    counts = x_label == "round"
+    x_axis = round_axis(int(min(rounds)), int(max(rounds)), ticks) if counts else value_axis(rounds, True, ticks)
     across, up = x_axis.scale(plot.left, plot.right), y_axis.scale(plot.bottom, plot.top)
     return picture(
         caption,
@@ -93,18 +98,18 @@ def line_chart(
         value_grid(plot, y_axis, y_label),
         bottom_axis(plot, x_axis, x_label),
         *(_area(band, across, up) for band in bands),
-        *(_line(line, across, up) for line in lines),
+        *(_line(line, across, up, x_label) for line in lines),
         _end_labels(named, plot, across, up, size.width - plot.right - 22),
     )
 
 
-def _line(line: Line, across: Scale, up: Scale) -> str:
+def _line(line: Line, across: Scale, up: Scale, x_label: str) -> str:
     kept = [line.points[index] for index in thinned(len(line.points))]
     placed = [(across(x), up(y)) for x, y in kept]
     finite = [(point, place) for point, place in zip(kept, placed, strict=True) if math.isfinite(place[1])]
     radius = 3.2 if len(finite) <= MOST_MARKERS else 0
     marks = [
-        symbol("dot", *place, line.style, title=f"{line.name}, round {x:g}: {metric_value(y)}", radius=radius)
+        symbol("dot", *place, line.style, title=f"{line.name}, {x_label} {x:g}: {metric_value(y)}", radius=radius)
         for (x, y), place in finite
         if radius or len(finite) == 1
     ]

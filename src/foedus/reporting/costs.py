@@ -1,4 +1,4 @@
-"""What a run cost: bytes and time a round."""
+"""What a run cost: bytes and time a round, and what synchronising after every step would have sent."""
 
 from __future__ import annotations
 
@@ -7,8 +7,50 @@ from collections.abc import Callable, Mapping, Sequence
 from foedus.reporting.charts import MOST_POINTS, Stack, column_chart, thinned
 from foedus.reporting.frame import SMALL, Caption
 from foedus.reporting.page import Figure, Table
-from foedus.reporting.phrasing import byte_size, byte_unit, duration, time_unit
+from foedus.reporting.phrasing import byte_size, byte_unit, duration, time_unit, times_fewer
 from foedus.reporting.records import Run
+
+FP32 = 4  # bytes
+
+
+def steps_made(run: Run) -> int | None:
+    """Return the optimizer steps of all participants together, or None where a round does not tell."""
+    told = [record.steps for record in run.rounds if record.round > 0]
+    return sum(step for step in told if step is not None) if told and None not in told else None
+
+
+def bytes_of_steps(run: Run) -> float | None:
+    """Return the bytes that all participants would send if they synchronised after every step in fp32.
+
+    Each step then sends every trained parameter up once, and as much comes down. None where steps are not told.
+    """
+    steps = steps_made(run)
+    return float(FP32 * run.summary.parameters.sent * steps) if steps else None
+
+
+def traffic_table(run: Run) -> Table | None:
+    """Return the bytes of a round and of the run: up, down and both; None if the run does not tell them.
+
+    Where steps are told, also how many times fewer these are than with a synchronisation in fp32 after every step.
+    """
+    sent = run.summary.bytes
+    rounds = sum(record.round > 0 for record in run.rounds)
+    if any(record.cohort_hidden for record in run.rounds) or not (rounds and sent.get("up") and sent.get("down")):
+        return None
+    every_step = bytes_of_steps(run)
+    ways = {
+        "from the sites": (sent["up"], every_step),
+        "to the sites": (sent["down"], every_step),
+        "both ways": (sent["up"] + sent["down"], 2 * every_step if every_step else None),
+    }
+    rows = [[way, byte_size(of / rounds), byte_size(of)] for way, (of, _) in ways.items()]
+    head = ["over all sites", "a round", "in all"]
+    if every_step:
+        head += ["in fp32 after every step", "times fewer"]
+        for row, (of, whole) in zip(rows, ways.values(), strict=True):
+            assert whole is not None
+            row += [byte_size(whole), times_fewer(whole / of)]
+    return Table("Bytes sent for training", head, rows)
 
 
 def cost_figures(run: Run) -> Sequence[Figure]:

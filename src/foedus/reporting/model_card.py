@@ -8,11 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from foedus.reporting.costs import bytes_of_steps
 from foedus.reporting.page import Table, render, write_whole
-from foedus.reporting.phrasing import byte_size, counted, duration, listed, metric_name, metric_value, printable
+from foedus.reporting.phrasing import (
+    amount,
+    byte_size,
+    counted,
+    duration,
+    listed,
+    metric_name,
+    metric_value,
+    printable,
+    times_fewer,
+)
 from foedus.reporting.records import Run, Summary, read_run
 from foedus.reporting.sites import site_table
-from foedus.reporting.verdicts import SIMULATED, uncertainty, verdict
+from foedus.reporting.verdicts import SIMULATED, try_it, uncertainty, verdict
 
 PIPELINES = {
     "text_classification": "text-classification",
@@ -159,6 +170,8 @@ def _body(run: Run) -> str:
         device=markdown(summary.device or "an unknown device"),
         bytes_up=byte_size(summary.bytes.get("up", math.nan)),
         bytes_down=byte_size(summary.bytes.get("down", math.nan)),
+        tokens=_tokens(summary),
+        fewer=_fewer(run),
         time=duration(summary.seconds.get("total", math.nan)),
         versions=[markdown(f"{name} {version}") for name, version in summary.versions.items()],
         data_note=markdown(summary.data_note or ""),
@@ -169,14 +182,30 @@ def _body(run: Run) -> str:
     )
 
 
+def _tokens(summary: Summary) -> str:
+    """Return how many tokens were trained on; empty where the run does not tell."""
+    trained, speed = summary.tokens.get("trained"), summary.tokens.get("per_second")
+    return amount(trained) + (f", {amount(speed)} in a second of training" if speed else "") if trained else ""
+
+
+def _fewer(run: Run) -> str:
+    """Return how many times fewer bytes that is than synchronising after every step; empty where it is not known."""
+    every_step, sent = bytes_of_steps(run), run.summary.bytes
+    if not every_step or not sent.get("up") or not sent.get("down"):
+        return ""
+    both = times_fewer(2 * every_step / (sent["up"] + sent["down"]))
+    return f"{times_fewer(every_step / sent['up'])} times fewer up, and {both} both ways, than fp32 after every step"
+
+
 def _usage(run: Run) -> str:
     """Return how to use the model, as fenced code."""
     name = re.sub(r"[^\w.-]", "_", run.folder.name)
+    command = try_it(run.summary.task, name)
     auto = AUTO_CLASSES.get(run.summary.task, "AutoModel")
     return "\n".join(
         [
             "```bash",
-            f'foedus predict {name} "your text"    # where {name} is the run folder',
+            f"{command}    # where {name} is the run folder",
             "```",
             "",
             "```python",
@@ -191,9 +220,13 @@ def _usage(run: Run) -> str:
 
 def _limits(run: Run) -> Sequence[str]:
     summary = run.summary
-    limits = [
+    privacy = summary.privacy
+    unbounded = (
         "The training had no differential privacy: the model may reveal some of what it was trained on. Treat it as "
-        "you would treat the rows.",
+        "you would treat the rows."
+    )
+    limits = [
+        *([unbounded] if privacy is None else [privacy.statement, *privacy.limits]),
         SIMULATED,
         f"The figures come from one run and hold for rows like these sites' {run.split} rows. A new site may differ.",
     ]
@@ -204,7 +237,7 @@ def _limits(run: Run) -> Sequence[str]:
         if lacking:
             limits.append(f"No {run.split} rows measured {listed(lacking)}.")
     if not summary.finished:
-        limits.append("The training was not finished.")
+        limits.append("The training was not finished" + (f": {summary.stopped}." if summary.stopped else "."))
     return [*limits, *summary.notes]
 
 

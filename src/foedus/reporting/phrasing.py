@@ -68,6 +68,27 @@ def byte_size(count: float) -> str:
     return f"{value:,.{decimals}f} {name}"
 
 
+def amount(count: float) -> str:
+    """Return a large number as people say it.
+
+    >>> amount(512), amount(48_000), amount(3_686_400), amount(1_200_000_000)
+    ('512', '48,000', '3.69 million', '1.2 billion')
+    """
+    for divisor, word in ((1e9, "billion"), (1e6, "million")):
+        if count >= divisor:
+            return f"{count / divisor:.3g} {word}"
+    return f"{count:,.0f}"
+
+
+def times_fewer(ratio: float) -> str:
+    """Return how many times one number goes into another.
+
+    >>> times_fewer(388.41), times_fewer(49.99), times_fewer(0.5)
+    ('388', '50.0', '0.50')
+    """
+    return f"{ratio:,.{0 if ratio >= 100 else 1 if ratio >= 10 else 2}f}"
+
+
 def time_unit(largest: float) -> tuple[float, str]:
     """Return the unit, as a divisor and a name, in which this many seconds read well."""
     for divisor, name in ((3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")):

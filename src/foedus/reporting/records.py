@@ -49,6 +49,30 @@ class SiteRound:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the run has spent of privacy after a round, and what of that could be."""
+
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What a run promises of privacy.
+
+    statement: the guarantee in a sentence, with unit, epsilon and delta. facts: its parameters by name.
+    limits: what is not protected. private: False where noise followed from a seed.
+    """
+
+    unit: str
+    epsilon: float
+    delta: float
+    statement: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    limits: Sequence[str] = ()
+    private: bool = True
+
+
+@dataclass(frozen=True)
 class RoundRecord:
     """One line of rounds.jsonl. Round 0 is the evaluation before training.
 
@@ -71,6 +95,7 @@ class RoundRecord:
     bytes: Mapping[str, Number] = field(default_factory=dict)
     seconds: Mapping[str, Number] = field(default_factory=dict)
     sites: Mapping[str, SiteRound] = field(default_factory=dict)
+    privacy: Spent | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +124,8 @@ class Summary:
     finished: False while a run has rounds to go. model: the checkpoint as the user gave it, or the architecture.
     base_model: where its weights can be loaded from again, if anywhere. participants: how many there are.
     data_note, notes: what a reader should know of the data, and of the model.
-    samples: texts that a language model wrote.
+    samples: texts that a language model wrote. privacy: None without differential privacy.
+    stopped: why the run ended before its last round, if it did.
     """
 
     name: str
@@ -131,6 +157,8 @@ class Summary:
     data_note: str | None = None
     notes: Sequence[str] = ()
     samples: Sequence[str] = ()
+    privacy: Guarantee | None = None
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from foedus.reporting.comparing import arms_table, comparison_figures, comparison_verdict
-from foedus.reporting.costs import cost_figures
+from foedus.reporting.costs import cost_figures, traffic_table
 from foedus.reporting.curves import learning_figures
 from foedus.reporting.page import render, write_whole
 from foedus.reporting.participation import participation_sentence, participation_tables
+from foedus.reporting.phrasing import byte_size
+from foedus.reporting.privacy import guarantee_table, limits_of, spending_figures
 from foedus.reporting.records import COMPARISON, Comparison, Run, Summary, read_comparison, read_run
+from foedus.reporting.signed import signed_by
 from foedus.reporting.sites import label_figure, site_figure, site_table
 from foedus.reporting.verdicts import SIMULATED, key_figures, uncertainty, verdict
 
@@ -61,8 +64,14 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         participation=participation,
         participation_sentence=participation_sentence(run) if participation else "",
         costs=cost_figures(run),
+        traffic=traffic_table(run),
+        evaluation_bytes=byte_size(run.summary.bytes["evaluation"]) if "evaluation" in run.summary.bytes else "",
+        guarantee_table=guarantee_table(run.summary.privacy) if run.summary.privacy else None,
+        spending=spending_figures(run),
+        privacy_limits=limits_of(run.summary.privacy),
         comparison=_comparison_content(comparison) if comparison else None,
         config_text=run.config_text,
+        signed_by=signed_by(run.folder),
         rounds_played=sum(record.round > 0 for record in run.rounds),
     )
 

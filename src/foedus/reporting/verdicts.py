@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from foedus.reporting.costs import bytes_of_steps
 from foedus.reporting.page import KeyFigure
-from foedus.reporting.phrasing import byte_size, counted, duration, metric_name, metric_value
+from foedus.reporting.phrasing import amount, byte_size, counted, duration, metric_name, metric_value, times_fewer
 from foedus.reporting.records import Evaluation, Run
 from foedus.reporting.sites import worst_site
 
@@ -26,7 +27,8 @@ def verdict(run: Run) -> str:
         return f"{who}; it was not evaluated, so how good it is remains open."
     if not math.isfinite(value):
         return f"{who}, but its {name} is {metric_value(value)}: training diverged. A smaller learning rate may help."
-    sentence = f"{who}: {name} {metric_value(value)} on all sites' {run.split} rows"
+    bits = f" ({metric_value(known)} bits per byte)" if (known := bits_per_byte(run, summary.final)) else ""
+    sentence = f"{who}: {name} {metric_value(value)}{bits} on all sites' {run.split} rows"
     before = headline(run, summary.initial)
     if before is not None and math.isfinite(before):
         sentence += _course(before, value, summary.higher_is_better)
@@ -46,6 +48,12 @@ def _course(before: float, after: float, higher_is_better: bool) -> str:
 def headline(run: Run, evaluation: Evaluation | None) -> float | None:
     """Return the headline metric over all sites, or None if it was not measured."""
     return ((evaluation and evaluation.all) or {}).get(run.summary.headline)
+
+
+def bits_per_byte(run: Run, evaluation: Evaluation | None) -> float | None:
+    """Return a language model's bits per byte over all sites, which other tokenizers' can be compared with."""
+    value = ((evaluation and evaluation.all) or {}).get("bits_per_byte")
+    return value if value is not None and math.isfinite(value) else None
 
 
 def uncertainty(run: Run) -> str | None:
@@ -80,14 +88,22 @@ def key_figures(run: Run) -> Sequence[KeyFigure]:
     if (value := headline(run, summary.final)) is not None:
         before = headline(run, summary.initial)
         remark = f"{metric_value(before)} before training" if before is not None else f"on all sites' {run.split} rows"
+        if bits := bits_per_byte(run, summary.final):
+            remark = f"{metric_value(bits)} bits per byte; {remark}"
         figures.append(KeyFigure(f"{name}, all sites", metric_value(value), remark))
     if worst := worst_site(run, summary.final):
         figures.append(KeyFigure(f"{name}, worst site", metric_value(worst[1]), worst[0]))
     figures.append(_rounds(run))
+    if trained := summary.tokens.get("trained"):
+        speed = summary.tokens.get("per_second")
+        remark = f"{amount(speed)} in a second of training" if speed else ""
+        figures.append(KeyFigure("tokens trained on", amount(trained), remark))
     sites = run.participant_count
     if sites and summary.bytes.get("up"):
         sent = summary.bytes["up"] / sites
         a_round = f"{byte_size(sent / summary.rounds)} a round" if summary.rounds else ""
+        if every_step := bytes_of_steps(run):
+            a_round += f"; {times_fewer(every_step / summary.bytes['up'])} times less than fp32 after every step"
         figures.append(KeyFigure("sent by a site", byte_size(sent), a_round))
     if total := summary.seconds.get("total"):
         parts = [
@@ -99,6 +115,15 @@ def key_figures(run: Run) -> Sequence[KeyFigure]:
     share = f"{100 * of.sent / of.total:.3g} % of {of.total:,}" if of.total else ""
     figures.append(KeyFigure("parameters sent", f"{of.sent:,}", share))
     return figures
+
+
+def try_it(task: str, folder: str) -> str:
+    """Return the command that shows what a run's model does."""
+    return (
+        f'foedus generate {folder} --prompt "your text"'
+        if task == "causal_lm"
+        else f'foedus predict {folder} "your text"'
+    )
 
 
 def _rounds(run: Run) -> KeyFigure:

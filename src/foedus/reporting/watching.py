@@ -15,9 +15,20 @@ from foedus.federation.events import (
     RunEnded,
     RunStarted,
 )
-from foedus.reporting.phrasing import counted, duration, metric_name, metric_value, printable, roughly
-from foedus.reporting.records import read_run
-from foedus.reporting.verdicts import verdict
+from foedus.reporting.costs import bytes_of_steps
+from foedus.reporting.phrasing import (
+    amount,
+    byte_size,
+    counted,
+    duration,
+    metric_name,
+    metric_value,
+    printable,
+    roughly,
+    times_fewer,
+)
+from foedus.reporting.records import Run, read_run
+from foedus.reporting.verdicts import try_it, verdict
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ def _reported(state: Watch, event: ParticipantReported) -> Watch:
 def start_line(event: RunStarted) -> str:
     """Return one line on the run that starts."""
     rounds = counted(event.rounds, "round")
+    if event.first_round > event.rounds:
+        return printable(
+            f"{event.name}: its {rounds} are over, so nothing is trained; the model and the report are written again. "
+            "To train on, start another run with this run's model folder as model.path"
+        )
     if event.first_round > 1:
         rounds += f", going on with round {event.first_round:,}"
     sites = counted(len(event.participants), "site")
@@ -109,7 +125,10 @@ def round_lines(state: Watch, record: Mapping[str, Any], now: float) -> Sequence
         return [f"before training: {', '.join(parts) or 'not evaluated'}"]
     if not record.get("cohort_hidden"):
         parts.append(f"{record.get('reports', 0)} of {counted(len(record.get('cohort', ())), 'site')}")
-        parts.append(duration(sum(record.get("seconds", {}).values())))
+        seconds = record.get("seconds", {})
+        parts.append(duration(sum(seconds.values())))
+        if (tokens := record.get("tokens")) and seconds.get("train"):
+            parts.append(f"{amount(tokens / seconds['train'])} tokens/s")
     if (left := state.seconds_left(now)) is not None and number < state.run.rounds:
         parts.append(f"about {roughly(left)} left")
     lines = [f"round {number:,} of {state.run.rounds:,}: {', '.join(parts)}"]
@@ -126,7 +145,9 @@ def _figures(run: RunStarted, record: Mapping[str, Any]) -> Sequence[str]:
     parts = []
     if run.headline in evaluated:
         parts.append(f"{metric_name(run.headline)} {metric_value(_number(evaluated[run.headline]))}")
-    if "loss" in evaluated and run.headline != "loss":
+    if "bits_per_byte" in evaluated and run.headline != "bits_per_byte":
+        parts.append(f"{metric_value(_number(evaluated['bits_per_byte']))} bits per byte")
+    elif "loss" in evaluated and run.headline != "loss":
         parts.append(f"loss {metric_value(_number(evaluated['loss']))}")
     if "loss" in (record.get("train") or {}):
         parts.append(f"training loss {metric_value(_number(record['train']['loss']))}")
@@ -137,12 +158,27 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
+def _spent(run: Run) -> Sequence[str]:
+    """Return one line on the tokens trained on and the bytes sent, where the run tells them."""
+    sent, tokens = run.summary.bytes, run.summary.tokens
+    parts = [f"{amount(trained)} tokens trained on"] if (trained := tokens.get("trained")) else []
+    if sent.get("up") and sent.get("down"):
+        parts.append(f"{byte_size(sent['up'])} sent up and {byte_size(sent['down'])} down")
+    if parts and sent.get("up") and (every_step := bytes_of_steps(run)):
+        fewer = [every_step / sent["up"], 2 * every_step / (sent["up"] + sent["down"])]
+        parts.append("{} times less up and {} in all than fp32 after every step".format(*map(times_fewer, fewer)))
+    return [f"{'spent':<7} {', '.join(parts)}"] if parts else []
+
+
 def closing_lines(event: RunEnded) -> Sequence[str]:
     """Return the last words of a run: its result, where its files are, and what to do next."""
     run = read_run(event.folder)
     lines = ["", verdict(run)]
+    if run.summary.stopped:
+        lines.append(f"ended early: {run.summary.stopped}")
+    lines += _spent(run)
     places = [("report", event.report), ("model", event.model)]
     lines += [f"{name:<7} {place}" for name, place in places if place is not None]
     if event.model is not None:
-        lines.append(f'{"try it":<7} foedus predict {event.folder} "your text"')
+        lines.append(f"{'try it':<7} {try_it(run.summary.task, str(event.folder))}")
     return [printable(line) for line in lines]

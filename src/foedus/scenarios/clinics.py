@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -84,12 +85,17 @@ class Descriptions:
     categories: Sequence[str]
 
 
-def load_clinics(key: SeedKey, hospitals: int = 8, train_rows: int = 3000, test_rows: int = 1000) -> Scenario:
+def load_clinics(
+    key: SeedKey, hospitals: int = 8, train_rows: int | Literal["all"] = 3000, test_rows: int = 1000
+) -> Scenario:
     """Return hospitals with training and test rows in columns "text" and "label", both in the hospital's own mix.
 
     hospitals: how many of SPECIALITIES, from the first on.
-    train_rows, test_rows: over all hospitals, which get equal parts to within one row.
-    No row belongs to two hospitals; the union of the test rows is a test of its own.
+    train_rows, test_rows: over all hospitals, which get equal parts to within one row. "all" trains on every
+        description that is not of a held-out category: each chapter is dealt out by how much hospitals see of it,
+        so that their sizes vary.
+    No row belongs to two hospitals; the union of the test rows is a test of its own. What is held out depends on
+    the key alone, so that a model that read "all" in one run can be tested in another one of the same seed.
     Raises: MissingExtra if the package with the descriptions is not installed; DataError if it holds too few
         rows of a chapter.
     """
@@ -100,8 +106,10 @@ def load_clinics(key: SeedKey, hospitals: int = 8, train_rows: int = 3000, test_
     pool = read_descriptions()
     is_test = hold_out_categories(pool, key.child("categories"))
     mixes = np.stack([speciality_mix(name, key.child("mix", name)) for name in names])
+    available = np.bincount(pool.chapters[~is_test], minlength=len(CHAPTERS))
+    train_counts = deal_out(mixes, available) if train_rows == "all" else cut_evenly(mixes, train_rows)
     rows: dict[Split, list[Indices]] = {
-        "train": draw_rows(pool, ~is_test, cut_evenly(mixes, train_rows), key.child("train")),
+        "train": draw_rows(pool, ~is_test, train_counts, key.child("train")),
         "test": draw_rows(pool, is_test, cut_evenly(mixes, test_rows), key.child("test")),
     }
     labels = list(CHAPTERS.values())
@@ -175,6 +183,13 @@ def cut_evenly(mixes: NDArray[np.float64], rows: int) -> Indices:
     """Return how many rows of each chapter each hospital gets, shape (hospital, chapter), `rows` in all."""
     sizes = in_proportion(np.ones(len(mixes)), rows)
     return np.stack([in_proportion(mix, size) for mix, size in zip(mixes, sizes, strict=True)])
+
+
+def deal_out(mixes: NDArray[np.float64], available: Indices) -> Indices:
+    """Return the same where every row is dealt out; a chapter that no hospital sees goes to nobody."""
+    nobody = np.zeros(len(mixes), np.int64)
+    of_chapters = zip(mixes.T, available, strict=True)
+    return np.stack([in_proportion(mix, rows) if mix.any() else nobody for mix, rows in of_chapters], axis=1)
 
 
 def draw_rows(pool: Descriptions, eligible: NDArray[np.bool_], counts: Indices, key: SeedKey) -> list[Indices]:

@@ -7,7 +7,7 @@ sides, and what it trains on stands in the order of the plays.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -30,6 +30,7 @@ NOTE = (
     "role is a name within one play: Falstaff of three plays is three roles."
 )
 By = Literal["role", "play", "genre"]
+Genre = Literal["histories", "comedies", "tragedies", "problem plays", "Roman plays", "romances"]
 _PARTICIPANTS: Mapping[By, str] = {"role": "speaking roles", "play": "plays", "genre": "genres"}
 _GENRES = {"problems": "problem plays", "roman": "Roman plays"}  # other folders are named as they should be
 
@@ -52,10 +53,12 @@ def load_plays(
     participants: int | None = None,
     minimum_characters: int = 2000,
     held_out: Mapping[Split, float] | None = None,
+    genres: Collection[Genre] | None = None,
 ) -> Scenario:
     """Return participants with speeches in the column "text", those with most text first; nothing is random.
 
     participants: how many; None is all that have enough text.
+    genres: only plays of these; None is all.
     held_out: shares of each participant's text for "validation" and "test"; 10 % for testing if not given.
     Raises: MissingExtra if the package with the plays is not installed; DataError if there are fewer such
         participants.
@@ -63,7 +66,7 @@ def load_plays(
     grouped = sorted(
         (
             (name, said)
-            for name, said in _grouped(read_speeches(), by).items()
+            for name, said in _grouped(_of_genres(read_speeches(), genres), by).items()
             if _characters(said) >= minimum_characters
         ),
         key=lambda participant: (-_characters(participant[1]), participant[0]),
@@ -80,6 +83,10 @@ def load_plays(
         fresh = {s: t if s == "train" else [x for x in t if _normalised(x) not in trained] for s, t in splits.items()}
         sites.append(Site(name, {split: pa.table({"text": texts}) for split, texts in fresh.items() if texts}))
     return Scenario(sites, (), NOTE.format(participants=_PARTICIPANTS[by]))
+
+
+def _of_genres(speeches: Sequence[Speech], genres: Collection[Genre] | None) -> Sequence[Speech]:
+    return speeches if genres is None else [speech for speech in speeches if speech.genre in genres]
 
 
 def _grouped(speeches: Sequence[Speech], by: By) -> Mapping[str, Sequence[Sequence[str]]]:

@@ -68,23 +68,46 @@ def diloco(
         return LocalUpdate({upload: sent, **inner}, result.weight, metrics=result.metrics, counts=result.counts), memory
 
     def step(state: ServerState, aggregate: Aggregate) -> tuple[ParamTree, Memory]:
-        mean = aggregate.averaged[upload]
-        start = {name: tensor.to(mean[name].dtype) for name, tensor in state.params.items()}
-        delta = trees.subtract(start, mean) if upload == "params" else mean
-        if upload == "params":  # lerp by 1 is its end to the last bit
-            moved = trees.zip_with(lambda w, m: torch.lerp(w, m, server_learning_rate), start, mean)
-        else:
-            moved = trees.add_scaled(start, delta, -server_learning_rate)
+        moved, velocity = outer_step(
+            state.params,
+            aggregate.averaged[upload],
+            state.memory.get("momentum"),
+            momentum,
+            server_learning_rate,
+            upload=upload,
+        )
         memory = {"optimizer": aggregate.averaged["optimizer"]} if averages else {}
-        if momentum == 0:
-            return trees.cast(moved, state.params), memory
-        velocity = trees.add_scaled(delta, state.memory["momentum"], momentum)
-        moved = trees.add_scaled(moved, velocity, -server_learning_rate * momentum)
-        return trees.cast(moved, state.params), {**memory, "momentum": trees.cast(velocity, state.params)}
+        return moved, {**memory, **({"momentum": velocity} if velocity is not None else {})}
 
     inner = (Part("optimizer", shaped=optimizer_like, unfit_for_noise=UNFIT_STATE),) if averages else ()
     sent = Part(upload, unfit_for_noise=UNFIT_PARAMS if upload == "params" else None)
     return Algorithm(local, step, init, send, parts=(sent, *inner))
+
+
+def outer_step(
+    params: ParamTree,
+    mean: ParamTree,
+    velocity: ParamTree | None,
+    momentum: float,
+    server_learning_rate: float,
+    *,
+    upload: Upload,
+) -> tuple[ParamTree, ParamTree | None]:
+    """Return the coordinator's new parameters and velocity.
+
+    mean: of what was uploaded, in the type to compute in. velocity: None with momentum 0.
+    """
+    start = {name: tensor.to(mean[name].dtype) for name, tensor in params.items()}
+    delta = trees.subtract(start, mean) if upload == "params" else mean
+    if upload == "params":  # lerp by 1 is its end to the last bit
+        moved = trees.zip_with(lambda w, m: torch.lerp(w, m, server_learning_rate), start, mean)
+    else:
+        moved = trees.add_scaled(start, delta, -server_learning_rate)
+    if velocity is None:
+        return trees.cast(moved, params), None
+    velocity = trees.add_scaled(delta, velocity, momentum)
+    moved = trees.add_scaled(moved, velocity, -server_learning_rate * momentum)
+    return trees.cast(moved, params), trees.cast(velocity, params)
 
 
 def _zeros(params: ParamTree, optimizer_like: Callable[[ParamTree], ParamTree] | None) -> ParamTree:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,9 +16,13 @@ from foedus.federation.messages import Clock, Sums
 from foedus.federation.protocols import Correction, Intervention, LocalResult
 from foedus.training.batches import logical_batches, ordered_batches, steps_per_round
 from foedus.training.pacing import Pace
+from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings, learning_rate_at
 from foedus.training.task import Batch, Example, Task
 from foedus.training.workspace import Workspace
+
+# Leaves the gradient of the step of this number in the model; returns the summed loss, its units, and tokens.
+LeaveGradient = Callable[[int], tuple[torch.Tensor, float, int]]
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class SiteTask:
 
     key: this participant's own; shuffling, dropout and masking in a round derive from it.
     pace: what decides on the steps of a round, if not the settings.
+    private: how its steps hide each record, if they do; then no figure of its rows goes with the update.
     """
 
     task: Task
@@ -35,6 +40,7 @@ class SiteTask:
     splits: Mapping[str, Sequence[Example]]
     key: SeedKey
     pace: Pace | None = None
+    private: PrivateSteps | None = None
 
     @cached_property
     def _lengths(self) -> Mapping[str, Sequence[int]]:
@@ -45,6 +51,8 @@ class SiteTask:
         if self.pace is not None:
             return self.pace.steps(round_index, speed)
         s = self.settings
+        if self.private is not None:
+            return self.private.plan.steps_per_round
         return steps_per_round(len(self._training_rows()), s.batch_size, s.accumulation, s.epochs, s.steps)
 
     def train(
@@ -67,27 +75,24 @@ class SiteTask:
         steps, began = self.steps_of(clock.round, speed), self.pace.time() if self.pace else 0.0
         pending = dict(interventions or {})
         workspace.begin(start, optimizer)
-        batches = logical_batches(
-            self._lengths["train"],
-            settings.batch_size,
-            settings.accumulation,
-            steps,
-            key.child("batches"),
-            group_by_length=settings.group_by_length,
+        leave_gradient = (
+            self._exact_gradients(rows, steps, key)
+            if self.private is None
+            else self._private_gradients(self.private, rows, clock, key)
         )
         step_sizes: list[float] = []
         loss_total, units, tokens = torch.zeros((), device=workspace.device), 0.0, 0
         with torch_seeded(key.child("dropout"), workspace.device):
-            for index, indices in enumerate(batches):
+            for index in range(steps):
                 if index in pending:
                     workspace.change(pending.pop(index))
-                total, step_units = self._backward(rows, indices, key.child("collate", index))
+                total, step_units, step_tokens = leave_gradient(index)
                 if step_units == 0:
                     continue
                 rate = learning_rate_at(settings, clock.progress(index / steps))
                 workspace.step(rate, settings.gradient_clip, correction, start)
                 step_sizes.append(rate)
-                loss_total, units, tokens = loss_total + total, units + step_units, tokens + self._tokens(indices)
+                loss_total, units, tokens = loss_total + total, units + step_units, tokens + step_tokens
             for index in sorted(pending):
                 workspace.change(pending[index])
         if units == 0:
@@ -96,13 +101,20 @@ class SiteTask:
         if not math.isfinite(loss):
             raise ParticipantError(f"its training loss is {loss}; a smaller local.learning_rate may help")
         kept = workspace.optimizer_state() if settings.keep_optimizer else None
-        counts = {"steps": len(step_sizes), "tokens": tokens}
         after = self.pace.speed_after(steps, self.pace.time() - began, speed) if self.pace else None
         weight = self._weight(tokens)
-        return LocalResult(workspace.live_params(), weight, step_sizes, {"loss": loss}, kept, counts, after)
+        metrics, counts = {"loss": loss}, {"steps": len(step_sizes), "tokens": tokens}
+        if self.private is not None:  # no noise covers how well it fits its rows, or how long these are
+            metrics, counts = {}, {"steps": len(step_sizes)}
+        return LocalResult(workspace.live_params(), weight, step_sizes, metrics, kept, counts, after)
 
     def gradient(self, params: ParamTree) -> ParamTree:
-        """Return the gradient of the mean loss over all training rows, without dropout."""
+        """Return the gradient of the mean loss over all training rows, without dropout.
+
+        Raises: ParticipantError if records are hidden: no noise would cover it.
+        """
+        if self.private is not None:
+            raise ParticipantError("a gradient over all its rows would leave it without noise, so it does not give one")
         rows = self._training_rows()
         self.workspace.load(params)
         self.workspace.mode(training=False)
@@ -151,6 +163,47 @@ class SiteTask:
         if not rows:
             raise ParticipantError("it has no training rows")
         return rows
+
+    def _exact_gradients(self, rows: Sequence[Example], steps: int, key: SeedKey) -> LeaveGradient:
+        """Return what leaves a step's gradient in the model; steps come in order, from 0."""
+        settings = self.settings
+        batches = logical_batches(
+            self._lengths["train"],
+            settings.batch_size,
+            settings.accumulation,
+            steps,
+            key.child("batches"),
+            group_by_length=settings.group_by_length,
+        )
+
+        def leave(index: int) -> tuple[torch.Tensor, float, int]:
+            indices = next(batches)
+            return *self._backward(rows, indices, key.child("collate", index)), self._tokens(indices)
+
+        return leave
+
+    def _private_gradients(
+        self, private: PrivateSteps, rows: Sequence[Example], clock: Clock, key: SeedKey
+    ) -> LeaveGradient:
+        """Return what leaves a step's noisy gradient in the model, and tells nothing of its batch."""
+        entropy, lengths = private.entropy(clock.round), self._lengths["train"]
+        nothing = torch.zeros((), device=self.workspace.device)
+
+        def losses_of(indices: Sequence[int], collation: SeedKey) -> torch.Tensor:
+            batch = self._on_device(self.task.collate([rows[i] for i in indices], collation))
+            with self._precision():
+                return self.task.record_losses(self.workspace.model, batch)
+
+        def leave(index: int) -> tuple[torch.Tensor, float, int]:
+            batch = sorted(private.draw(entropy), key=lambda i: -lengths[i])  # like beside like, to save padding
+            collation = key.child("collate", index)
+            gradient = private.gradient(
+                batch, self.settings.batch_size, lambda some: losses_of(some, collation.child(some[0])), entropy
+            )
+            self.workspace.set_gradients(gradient)
+            return nothing, 1.0, 0
+
+        return leave
 
     def _backward(
         self, rows: Sequence[Example], batches: Sequence[Sequence[int]], key: SeedKey

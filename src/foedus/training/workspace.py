@@ -126,6 +126,11 @@ class Workspace:
             for name, parameter in self.parameters.items()
         }
 
+    def set_gradients(self, gradients: ParamTree) -> None:
+        """Make these the gradients that the next step takes."""
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name].to(parameter)
+
     def step(self, learning_rate: float, clip: float | None, correction: Correction | None, anchor: ParamTree) -> None:
         """Clip the gradient, correct it, take one optimizer step and forget the gradient."""
         moving = {name: parameter for name, parameter in self.parameters.items() if parameter.grad is not None}

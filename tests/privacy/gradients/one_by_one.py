@@ -29,13 +29,11 @@ def stirred(model: nn.Module, seed: int = 0) -> dict[str, nn.Parameter]:
     return parameters
 
 
-def record_gradients(
-    model: nn.Module, parameters: Mapping[str, nn.Parameter], losses: Sequence[Callable[[], Tensor]]
-) -> list[ParamTree]:
-    """Return the gradient of each record's loss, with every record alone in its batch."""
+def record_gradients(parameters: Mapping[str, nn.Parameter], losses: Sequence[Callable[[], Tensor]]) -> list[ParamTree]:
+    """Return the gradient of each record's loss."""
     gradients: list[ParamTree] = []
     for loss in losses:
-        found = torch.autograd.grad(loss().sum(), list(parameters.values()), allow_unused=True)
+        found = torch.autograd.grad(loss().sum(), list(parameters.values()), allow_unused=True, retain_graph=True)
         gradients.append(
             {
                 name: torch.zeros_like(parameter) if gradient is None else gradient
@@ -43,6 +41,11 @@ def record_gradients(
             }
         )
     return gradients
+
+
+def gradients_within(losses: Tensor, parameters: Mapping[str, nn.Parameter]) -> list[ParamTree]:
+    """Return the gradient of each record's loss in one forward pass, whose dropout all share."""
+    return record_gradients(parameters, [lambda loss=loss: loss for loss in losses])  # type: ignore[misc]
 
 
 def clipped_sum(gradients: Sequence[ParamTree], clip_norm: float) -> ParamTree:

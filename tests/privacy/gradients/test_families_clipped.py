@@ -29,7 +29,7 @@ def test_clipped_sums_are_those_of_one_record_at_a_time(
         return
     model, task = tuned_tiny(family, head, tuning, tmp_path)
     parameters, examples = stirred(model.eval()), task.encode(ROWS)
-    gradients = record_gradients(model, parameters, alone(task, model, examples))
+    gradients = record_gradients(parameters, alone(task, model, examples))
     clip_norm = statistics.median(trees.norm(gradient) for gradient in gradients)  # clips some records, not all
     found = by_book_keeping(task, model, parameters, examples, clip_norm)
     assert distance(found, clipped_sum(gradients, clip_norm)) < 1e-5

@@ -30,6 +30,10 @@ def request(number: int, value: float = 0.0) -> Train:
     return Train(Broadcast({"params": point(value)}, Clock(number - 1, 10)))
 
 
+def requests(number: int, cohort: Sequence[str] = NAMES) -> Mapping[str, Train]:
+    return dict.fromkeys(cohort, request(number))
+
+
 def opened(path: Path, budget_id: str, plan: Plan) -> Payer:
     ledger = Ledger(path)
     ledger.register(budget_id, rows(range(100)))
@@ -47,7 +51,7 @@ def uses(payer: Payer) -> int:
 
 
 def play(guard: LedgerGuard, number: int, cohort: Sequence[str] = NAMES) -> None:
-    guard.reserve(number, cohort, request(number))
+    guard.reserve(number, requests(number, cohort))
     guard.settle(number, cohort, cohort)
 
 
@@ -80,7 +84,7 @@ def test_a_round_that_one_budget_refuses_is_charged_to_nobody(tmp_path: Path) ->
     assert guard.forecast()["b"].fitting == 1
     play(guard, 1)
     with pytest.raises(BudgetError, match="of b"):
-        guard.reserve(2, NAMES, request(2))
+        guard.reserve(2, requests(2))
     assert [uses(payers[name]) for name in NAMES] == [1, 1, 1]
     assert guard.record(1)["budgets"] == 1
 
@@ -89,7 +93,7 @@ def test_a_round_that_is_redone_after_a_crash_is_charged_again(tmp_path: Path) -
     payers = sites(tmp_path)
     first = LedgerGuard("run", 10, payers)
     play(first, 1)
-    first.reserve(2, NAMES, request(2))  # and here the process ends
+    first.reserve(2, requests(2))  # and here the process ends
     second = LedgerGuard("run", 10, payers)
     play(second, 2)
     assert [uses(payers[name]) for name in NAMES] == [3, 3, 3]
@@ -101,7 +105,7 @@ def test_a_round_that_is_redone_after_a_crash_is_charged_again(tmp_path: Path) -
 def test_who_had_finished_its_reply_to_the_same_request_is_not_charged_again(tmp_path: Path) -> None:
     payers, outbox = sites(tmp_path), Outbox(tmp_path / "outbox")
     first = LedgerGuard("run", 10, payers, outbox=outbox)
-    first.reserve(1, NAMES, request(1))
+    first.reserve(1, requests(1))
     update = LocalUpdate({"delta": {"x": torch.ones(1)}}, 1.0)
     outbox.put("a", 1, request_digest(request(1)), update, {})
     outbox.put("b", 1, request_digest(request(1, value=0.5)), update, {})  # of another request: no reply to this one
@@ -115,6 +119,16 @@ def test_who_had_finished_its_reply_to_the_same_request_is_not_charged_again(tmp
     assert not outbox.folder.exists()
 
 
+def test_who_would_be_sent_another_request_than_its_reply_is_for_pays_again(tmp_path: Path) -> None:
+    payers, outbox = sites(tmp_path), Outbox(tmp_path / "outbox")
+    LedgerGuard("run", 10, payers, outbox=outbox).reserve(1, requests(1))
+    update = LocalUpdate({"delta": {"x": torch.ones(1)}}, 1.0)
+    for name in NAMES:
+        outbox.put(name, 1, request_digest(request(1)), update, {})
+    LedgerGuard("run", 10, payers, outbox=outbox).reserve(1, {**requests(1), "b": request(1, value=0.5)})
+    assert [uses(payers[name]) for name in NAMES] == [1, 2, 1]
+
+
 def test_a_stream_is_paid_for_in_its_first_round_and_again_for_a_redone_one(tmp_path: Path) -> None:
     stream = StreamPlan(10.0, FixedClip(1.0), DELTA, 100, 5, 10, 2, 1, BandedSquareRoot(2))
     federation = opened(federation_ledger(tmp_path), "all", stream)
@@ -123,17 +137,19 @@ def test_a_stream_is_paid_for_in_its_first_round_and_again_for_a_redone_one(tmp_
         play(guard, number)
         assert uses(federation) == 1
     assert guard.record(3)["epsilon"] == pytest.approx(epsilon([(stream.event(10), 1)], DELTA))
-    guard.reserve(4, NAMES, request(4))
+    guard.reserve(4, requests(4))
     again = LedgerGuard("run", 10, {}, federation)
     play(again, 4)
     assert uses(federation) == 2
     assert again.record(4)["redone"] == 1
+    play(LedgerGuard("run", 10, {}, federation, Outbox(tmp_path / "outbox")), 4)  # the same updates, the same noise
+    assert uses(federation) == 2
 
 
 def test_who_was_never_asked_gets_its_charge_back(tmp_path: Path) -> None:
     payers = sites(tmp_path)
     guard = LedgerGuard("run", 10, payers)
-    guard.reserve(1, NAMES, request(1))
+    guard.reserve(1, requests(1))
     guard.settle(1, asked=("a", "b"), answered=("a",))
     assert [uses(payers[name]) for name in NAMES] == [1, 1, 0]
 
@@ -142,13 +158,13 @@ def test_a_run_that_goes_on_without_its_ledgers_is_refused(tmp_path: Path) -> No
     play(LedgerGuard("run", 10, sites(tmp_path / "one")), 1)
     guard = LedgerGuard("run", 10, sites(tmp_path / "two"))
     with pytest.raises(LedgerError, match="put the ledgers back"):
-        guard.reserve(2, NAMES, request(2))
+        guard.reserve(2, requests(2))
 
 
 def test_a_participant_without_a_ledger_cannot_be_asked(tmp_path: Path) -> None:
     guard = LedgerGuard("run", 10, sites(tmp_path, ("a",)))
     with pytest.raises(LedgerError, match="b has no ledger"):
-        guard.reserve(1, ("a", "b"), request(1))
+        guard.reserve(1, requests(1, ("a", "b")))
 
 
 def test_a_run_s_identity_is_random_and_stays(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from foedus.federation.messages import (
     Request,
     Train,
 )
+from foedus.privacy.signing.digests import request_digest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.log import Log
 from foedus.privacy.signing.signed_engine import SignedEngine, SignedReply, SigningParticipants
@@ -92,7 +93,7 @@ def engine_with(folder: Path, change: Change = unchanged) -> SignedEngine:
 
 def left_out(engine: SignedEngine, number: int = 0) -> Mapping[ParticipantId, str]:
     total = RunningSum(averaged_like={"delta": PARAMS}, summed_like={})
-    collected = drive(collect_updates(tuple(IDENTITIES), request(number), total), engine)
+    collected = drive(collect_updates(dict.fromkeys(IDENTITIES, request(number)), total), engine)
     assert total.reports == len(IDENTITIES) - len(collected.left_out)
     return collected.left_out
 
@@ -188,8 +189,8 @@ def test_a_stranger_s_update_does_not_count(tmp_path: Path) -> None:
 def test_participants_sign_nothing_for_who_is_not_the_coordinator() -> None:
     participants = SigningParticipants(Echo(), RUN, COORDINATOR.public, IDENTITIES)
     for asked in (
-        sign(Requested(run=RUN, round=1, request="0" * 64), COORDINATOR, "coordinator"),
-        sign(Requested(run=RUN, round=1, request="0" * 64), THIEF, "coordinator"),
+        sign(Requested(run=RUN, round=1, requests=["0" * 64]), COORDINATOR, "coordinator"),
+        sign(Requested(run=RUN, round=1, requests=["0" * 64]), THIEF, "coordinator"),
     ):
         ((_, reply, signed),) = participants.train({"aaaa": request()}, asked)
         assert signed is None
@@ -201,8 +202,25 @@ def test_evaluations_pass_as_they_are(tmp_path: Path) -> None:
     engine = engine_with(tmp_path)
     replies = dict(engine.exchange({"aaaa": Evaluate(PARAMS, "test")}))
     assert replies == {"aaaa": Evaluation({})}
-    with pytest.raises(SignatureError, match="asks every participant the same"):
-        list(engine.exchange({"aaaa": request(), "bbbb": request()}))
+    with pytest.raises(SignatureError, match="asks everybody to train, or nobody"):
+        list(engine.exchange({"aaaa": request(), "bbbb": Evaluate(PARAMS, "test")}))
+
+
+def test_who_is_sent_less_signs_the_request_that_it_got(tmp_path: Path) -> None:
+    brief = Train(Broadcast({"change": PARAMS}, Clock(0, 5)))
+    engine = engine_with(tmp_path)
+    total = RunningSum(averaged_like={"delta": PARAMS}, summed_like={})
+    collected = drive(collect_updates({"aaaa": request(), "bbbb": brief, "cccc": brief}, total), engine)
+    assert collected.left_out == {}
+
+    def of_the_other_request(reply: LocalUpdate, signed: Signed) -> tuple[Reply, Signed | None]:
+        full = request_digest(request()).hex()
+        return reply, sign(stated(signed, request=full), IDENTITIES["bbbb"], "bbbb")
+
+    engine = engine_with(tmp_path, of_b(of_the_other_request))
+    total = RunningSum(averaged_like={"delta": PARAMS}, summed_like={})
+    collected = drive(collect_updates({"aaaa": request(), "bbbb": brief}, total), engine)
+    assert "answers another request" in collected.left_out["bbbb"]
 
 
 def test_a_checkpoint_without_the_log_s_length_is_damaged(tmp_path: Path) -> None:

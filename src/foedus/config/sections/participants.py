@@ -135,8 +135,8 @@ class Clinics(Section):
     kind: Literal["clinics"] = "clinics"
     hospitals: Annotated[Whole, Field(ge=1, le=8)] = 8
     """How many hospitals."""
-    train_rows: Annotated[Whole, Field(ge=1)] = 3000
-    """Training rows, over all hospitals."""
+    train_rows: Annotated[Whole, Field(ge=1)] | Literal["all"] = 3000
+    """Training rows, over all hospitals; all: every description that is not held out, for pre-training."""
     test_rows: Annotated[Whole, Field(ge=1)] = 1000
     """Test rows, over all hospitals."""
 
@@ -149,6 +149,10 @@ class Plays(Section):
     """Who takes part: the speakers of the plays, each with its own speeches; whole plays; or the plays of a genre."""
     participants: Annotated[Whole, Field(ge=1)] | None = None
     """How many: those with most text. Left out: all that have enough."""
+    genres: (
+        tuple[Literal["histories", "comedies", "tragedies", "problem plays", "Roman plays", "romances"], ...] | None
+    ) = None
+    """Only plays of these genres. Left out: all."""
     minimum_characters: Annotated[Whole, Field(ge=1)] = 2000
     """Participants with less text are left out."""
     validation: Share = 0.0

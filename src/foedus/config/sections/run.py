@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from foedus.config.sections.compression import Compression, Uncompressed
 from foedus.config.sections.local import Local
 from foedus.config.sections.model import Model
 from foedus.config.sections.participants import Participants
+from foedus.config.sections.privacy import NoPrivacy, Privacy
 from foedus.config.sections.section import Number, Section, Whole, Word, kinds
 from foedus.config.sections.signatures import Signatures, Unsigned
 from foedus.config.sections.strategy import FedAvg, Strategy
@@ -39,10 +41,20 @@ class Poisson(Section):
     kind: Literal["poisson"] = "poisson"
     rate: Annotated[Number, Field(gt=0, le=1)]
     """The chance of taking part in a round."""
+    cap: Annotated[Whole, Field(ge=1)] | None = None
+    """The most that take part; of more, as many are drawn at random."""
+
+
+class Cyclic(Section):
+    """Fixed groups that take turns, so that so many rounds lie between two rounds of a participant."""
+
+    kind: Literal["cyclic"] = "cyclic"
+    separation: Annotated[Whole, Field(ge=1)]
+    """Rounds from one participation to the next, and so the number of groups."""
 
 
 Cohort = Annotated[
-    All | Fixed | Poisson,
+    All | Fixed | Poisson | Cyclic,
     Field(discriminator="kind", description="Who trains in a round."),
     kinds("all"),
 ]
@@ -54,8 +66,13 @@ class Rounds(Section):
     count: Annotated[Whole, Field(ge=1)] = 10
     """How many rounds."""
     cohort: Cohort = All()
-    min_reports: Annotated[Whole, Field(ge=1)] = 1
+    min_reports: Annotated[Whole, Field(ge=0)] = 1
     """A round with fewer usable updates than this changes nothing."""
+    joins: Mapping[str, Annotated[Whole, Field(ge=1)]] = {}
+    """Participant → the first round that it is there in, for those who come late. Until then it neither trains nor is
+    measured."""
+    leaves: Mapping[str, Annotated[Whole, Field(ge=1)]] = {}
+    """Participant → the last round that it is there in, for those who leave early."""
 
 
 class Evaluation(Section):
@@ -126,6 +143,7 @@ class RunConfig(Section):
     participants: Participants
     strategy: Strategy = FedAvg()
     compression: Compression = Uncompressed()
+    privacy: Privacy = NoPrivacy()
     signatures: Signatures = Unsigned()
     local: Local = Local()
     """How a participant trains in a round."""

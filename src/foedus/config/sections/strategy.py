@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from foedus.config.sections.section import Number, Section, Share, Word, kinds
+from foedus.config.sections.section import Number, Section, Share, Whole, Word, kinds
 
 Weighting = Literal["examples", "tokens", "tokens_seen", "uniform"]
 Positive = Annotated[Number, Field(gt=0)]
@@ -126,6 +126,18 @@ class FedExP(_Strategy):
     """Keeps the step small when the mean update nearly vanishes."""
 
 
+class Streaming(Section):
+    """One fragment of the model a round, mixed in while training goes on. Douillard et al. 2025."""
+
+    fragments: Annotated[Whole, Field(ge=1)] = 4
+    """In how many fragments of whole blocks the model is sent, one a round in turn. `local.steps` are those between two
+    fragments; the same fragment is sent again after as many rounds."""
+    overlap: Annotated[Whole, Field(ge=0)] = 0
+    """After how many steps of a round what the last one sent is mixed in: the time that the network has for it."""
+    mixing: Annotated[Number, Field(ge=0, le=1)] = 0.5
+    """The share of a participant's own parameters in the mix; the rest are the coordinator's. 0 takes the latter."""
+
+
 class DiLoCo(_Strategy):
     """Many local steps, and Nesterov momentum at the coordinator: for pre-training. Douillard et al. 2023."""
 
@@ -134,12 +146,14 @@ class DiLoCo(_Strategy):
     """Step size at the coordinator. Left out with compression sparseloco: 1."""
     momentum: Share | None = None
     """Share of the last step that the next one keeps. Left out: 1 - 12 / rounds, at most 0.9 and at least
-    1 - server_learning_rate: high momentum loses in short runs and wins in long ones. With compression sparseloco
-    it is 0."""
+    1 - server_learning_rate: high momentum loses in short runs and wins in long ones. With streaming, a fragment's own
+    rounds count. With compression sparseloco it is 0."""
     inner_state: Literal["keep", "reset", "average"] = "keep"
     """What becomes of the participants' optimizer between rounds. keep: each keeps its own. reset: it starts anew.
     average: its moments are averaged like the parameters and sent back, which takes two to three times the bytes and
     suits participants that come and go."""
+    streaming: Streaming | None = None
+    """Send one fragment of the model a round, and mix it in while training goes on. null: all of it every round."""
 
 
 class Custom(_Strategy):

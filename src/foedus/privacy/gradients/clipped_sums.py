@@ -6,12 +6,13 @@ Sources: Abadi et al. 2016, arXiv:1607.00133, Algorithm 1; by book-keeping, Bu e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foedus.core.trees import ParamTree
-from foedus.privacy.gradients.contributions import Contributions, Gram
+from foedus.privacy.gradients.contributions import Contributions, Gram, wide
 from foedus.privacy.gradients.interception import Interception
 from foedus.privacy.gradients.support import attentions_with_relative_bias, require_support
 from foedus.privacy.gradients.taps import Taps
@@ -59,7 +60,7 @@ class ClippedSums:
             if losses.shape != (records,) or not losses.requires_grad:
                 raise ValueError(f"the losses must be {records} differentiable ones, not {tuple(losses.shape)}")
             taps.start_backward()
-            torch.autograd.backward(losses.sum())
+            _run_backward(losses)
         with torch.no_grad():
             self._add_clipped(taps.contributions, norms)
         return losses.detach()
@@ -68,7 +69,7 @@ class ClippedSums:
         """Return the sums since the last call, in float32, and start anew; zeros where nothing was added."""
         taken, self._sums = self._sums, {}
         return {
-            name: taken[name] if name in taken else torch.zeros_like(parameter, dtype=torch.float32)
+            name: taken[name] if name in taken else torch.zeros_like(wide(parameter.detach()))
             for name, parameter in self._parameters.items()
         }
 
@@ -88,6 +89,17 @@ class ClippedSums:
             total = one.add_clipped(factors, self._sums.pop(name, None))
             if total is not None:
                 self._sums[name] = total
+
+
+def _run_backward(losses: Tensor) -> None:
+    """Run the backward pass of the losses' sum, with what intercepts PyTorch's functions left active.
+
+    torch.autograd.backward would be intercepted itself, and run with the interception switched off: then what
+    gradient checkpointing computes again would not be what was computed before. So this is its last line.
+    """
+    engine: Any = torch.autograd.Variable._execution_engine
+    one = torch.ones_like(losses)
+    engine.run_backward((losses,), (one,), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 class _JointNorms:

@@ -28,7 +28,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass
 class Contributions:
-    """One parameter's gradients by record, in one batch; all arithmetic is in float32.
+    """One parameter's gradients by record, in one batch; all arithmetic is in float32 (float64 for float64 models).
 
     shape: the parameter's.
     records: B, the batch's records.
@@ -65,7 +65,7 @@ class Contributions:
     def add_whole(self, gradients: Tensor) -> None:
         """Add each record's gradient itself. Shape: (B, *shape)."""
         self.arrived += 1
-        self.whole = gradients.float() if self.whole is None else self.whole + gradients.float()
+        self.whole = wide(gradients) if self.whole is None else self.whole + wide(gradients)
 
     def add_outer(self, left: Tensor, right: Tensor) -> None:
         """Add Σ_t l_t r_tᵀ. Shapes: (B, n, R) and (B, n, C)."""
@@ -73,7 +73,7 @@ class Contributions:
         if not self._keeps_whole:
             self.outer.append((left, right))
             return
-        left, right = left.float().mT, right.float()
+        left, right = wide(left).mT, wide(right)
         self.whole = torch.bmm(left, right) if self.whole is None else torch.baddbmm(self.whole, left, right)
 
     def add_lookup(self, ids: Tensor, gradients: Tensor) -> None:
@@ -84,8 +84,8 @@ class Contributions:
             return
         rows, columns = self.shape
         if self.whole is None:
-            self.whole = gradients.new_zeros((self.records, rows, columns), dtype=torch.float32)
-        self.whole.view(-1, columns).index_add_(0, self._rows_by_record(ids), gradients.float().reshape(-1, columns))
+            self.whole = wide(gradients).new_zeros((self.records, rows, columns))
+        self.whole.view(-1, columns).index_add_(0, self._rows_by_record(ids), wide(gradients).reshape(-1, columns))
 
     def squared_norms(self, gram: Gram) -> Tensor | None:
         """Return ‖G_i‖² of each record, or None if the losses do not depend on the parameter. Shape: (B,)."""
@@ -107,11 +107,11 @@ class Contributions:
             added = torch.mv(self.whole.flatten(1).T, factors).view(self.shape)
             return added if total is None else total.add_(added)
         for left, right in self.outer:
-            scaled_left, scaled_right = _scaled(left.float(), right.float(), factors)
+            scaled_left, scaled_right = _scaled(wide(left), wide(right), factors)
             rows, columns = scaled_left.flatten(0, 1).T, scaled_right.flatten(0, 1)
             total = torch.mm(rows, columns) if total is None else total.addmm_(rows, columns)
         for ids, gradients in self.lookups:
-            scaled = (gradients * factors[:, None, None]).flatten(0, 1)
+            scaled = (wide(gradients) * factors[:, None, None]).flatten(0, 1)
             if total is None:
                 total = scaled.new_zeros(self.shape)
             total.index_add_(0, ids.flatten(), scaled)
@@ -131,7 +131,7 @@ class Contributions:
 
     def _lookup_norms(self) -> Tensor:
         ids = torch.cat([ids for ids, _ in self.lookups], 1)
-        gradients = _joined([gradients for _, gradients in self.lookups]).float()
+        gradients = wide(_joined([gradients for _, gradients in self.lookups]))
         rows, place = self._rows_by_record(ids).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         sums = gradients.new_zeros((len(rows), gradients.shape[-1]))
         sums.index_add_(0, place, gradients.flatten(0, 1))
@@ -142,8 +142,8 @@ class Contributions:
         """Return ⟨Σ_t l_t r_tᵀ, Σ_s e_{ids_s} g_sᵀ⟩ = Σ_{s,t} l_t[ids_s] (r_t·g_s). Shape: (B,)."""
         ids = torch.cat([ids for ids, _ in self.lookups], 1)
         gradients = _joined([gradients for _, gradients in self.lookups])
-        picked = left.gather(2, ids[:, None, :].expand(-1, left.shape[1], -1)).float()
-        return (picked * torch.bmm(right.float(), gradients.float().mT)).sum((1, 2))
+        picked = wide(left.gather(2, ids[:, None, :].expand(-1, left.shape[1], -1)))
+        return (picked * torch.bmm(wide(right), wide(gradients).mT)).sum((1, 2))
 
 
 class Gram:
@@ -156,10 +156,15 @@ class Gram:
         """Return v vᵀ for each record. Shape: (B, n, C) to (B, n, n)."""
         if self._last is not None and _is_same(self._last[0], values):
             return self._last[1]
-        wide = values.float()
-        products = torch.bmm(wide, wide.mT)
+        widened = wide(values)
+        products = torch.bmm(widened, widened.mT)
         self._last = (values, products)
         return products
+
+
+def wide(values: Tensor) -> Tensor:
+    """Return the values in float32 at least: products of bfloat16s are exact in it, and sums hardly lose."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _is_same(left: Tensor, right: Tensor) -> bool:

@@ -45,7 +45,7 @@ class Interception(TorchFunctionMode):
             return rule(self._taps, *args, **kwargs)
         result = func(*args, **kwargs)
         if _holds_tensor(result):
-            raise cannot_tell_apart(parameter, f"goes into {getattr(func, '__name__', func)}")
+            raise cannot_tell_apart(parameter, f"is used outside a layer of a known kind ({func.__name__})")
         return result  # a shape, a type or a device
 
     @contextmanager

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
+from foedus.privacy.gradients.contributions import wide
 from foedus.privacy.gradients.taps import Taps, cannot_tell_apart
 
 
@@ -31,7 +32,7 @@ def linear(taps: Taps, input: Tensor, weight: Tensor, bias: Tensor | None = None
         if of_weight is not None:
             of_weight.add_outer(flowing, inputs[0])
         if of_bias is not None:
-            of_bias.add_whole(flowing.sum(1, dtype=torch.float32))
+            of_bias.add_whole(wide(flowing).sum(1))
         taps.received(of_weight, of_bias)
 
     output = F.linear(input, fixed_weight, fixed_bias)  # type: ignore[arg-type] # a weight is never None
@@ -58,7 +59,7 @@ def conv1d(taps: Taps, bias: Tensor, input: Tensor, weight: Tensor) -> Tensor:  
         if of_weight is not None:
             of_weight.add_outer(inputs[0], flowing)
         if of_bias is not None:
-            of_bias.add_whole(flowing.sum(1, dtype=torch.float32))
+            of_bias.add_whole(wide(flowing).sum(1))
         taps.received(of_weight, of_bias)
 
     output = torch.addmm(fixed_bias, input, fixed_weight)  # type: ignore[arg-type] # neither is None
@@ -105,6 +106,8 @@ def shared_lookup(taps: Taps, bias: Tensor, buckets: Tensor, weight: Tensor) -> 
     bias: Shape (1, heads, queries, keys), the table's rows at the buckets. buckets: Shape (queries, keys).
     """
     contributions = taps.gathering(weight)
+    if bias.ndim != 4 or bias.shape[0] != 1:
+        raise cannot_tell_apart(taps.trainable_in([weight]), f"gives a bias of shape {tuple(bias.shape)}")
     ids = buckets.flatten().expand(taps.records, -1)
     taps.expect(contributions, ids.shape[1], lookup=True)
 
@@ -134,9 +137,9 @@ def layer_norm(  # noqa: PLR0917 - PyTorch's own signature
         taps.expect(contributions, by_record.shape[1])
 
     def receive(gradient: Tensor, *inputs: Tensor) -> None:
-        flowing = _flat(gradient, taps.records).float()
+        flowing = wide(_flat(gradient, taps.records))
         if of_weight is not None:
-            normal = F.layer_norm(inputs[0].float(), normalized_shape, eps=eps)
+            normal = F.layer_norm(wide(inputs[0]), normalized_shape, eps=eps)
             of_weight.add_whole((flowing * normal).sum(1))
         if of_bias is not None:
             of_bias.add_whole(flowing.sum(1))
@@ -171,7 +174,7 @@ def multiply(taps: Taps, input: Tensor, other: Tensor) -> Tensor:  # noqa: A002
     taps.expect(contributions, by_record.shape[1])
 
     def receive(gradient: Tensor, values: Tensor) -> None:
-        contributions.add_whole((_flat(gradient, taps.records).float() * values.float()).sum(1))
+        contributions.add_whole((wide(_flat(gradient, taps.records)) * wide(values)).sum(1))
         taps.received(contributions)
 
     return taps.tap(weight.detach() * values, receive, by_record)

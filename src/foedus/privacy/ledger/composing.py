@@ -19,11 +19,14 @@ class Charge:
     """What one round takes from a budget.
 
     rounds: how many the run has; so far its table of ε reaches.
+    repeats: whether a redone round gives the coordinator the same updates again. With correlated noise, which is
+        drawn again from its key, it then releases the same sum, and that is no second release.
     """
 
     budget_id: str
     plan: Plan
     rounds: int
+    repeats: bool = False
 
     @property
     def at_once(self) -> bool:

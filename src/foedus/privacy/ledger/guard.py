@@ -43,7 +43,7 @@ class LedgerGuard:
         what everyone gains by it.
     federation: pays in every round, for all of its participants.
     outbox: where participants keep their finished replies. Who has one for a round that is redone sends it
-        again and is not charged again.
+        again and, at record level, is not charged again; nor is a stream with correlated noise.
     """
 
     run: str
@@ -57,7 +57,7 @@ class LedgerGuard:
     _sent_again: int = field(default=0, init=False)
     _looked_back: bool = field(default=False, init=False)
 
-    def reserve(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> None:
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
         """Charge a round to everybody who pays for it, or to nobody.
 
         Raises: BudgetError if one budget does not allow it; LedgerError if a ledger cannot be written, or has
@@ -66,7 +66,7 @@ class LedgerGuard:
         if not self._looked_back:
             self._look_back(round_number)
             self._looked_back = True
-        payers = self._payers(round_number, cohort, request)
+        payers = self._payers(round_number, requests)
         self._open = []
 
         def pay(name: str, payer: Payer) -> None:
@@ -138,18 +138,25 @@ class LedgerGuard:
             found[name] = Forecast(payer.budget_id, epsilon, limit, fitting)
         return found
 
-    def _payers(self, round_number: int, cohort: Sequence[ParticipantId], request: Train) -> Mapping[str, Payer]:
+    def _payers(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> Mapping[str, Payer]:
         self._sent_again = 0
         if self.federation is not None:
             return self._everyone()
-        if unknown := [name for name in cohort if name not in self.participants]:
+        if unknown := [name for name in requests if name not in self.participants]:
             raise LedgerError(f"{unknown[0]} has no ledger to be charged to; give each participant of the run one")
         ready: set[ParticipantId] = set()
         if self.outbox is not None and self.outbox.has_round(round_number):
-            digest = request_digest(request)
-            ready = {name for name in cohort if self.outbox.holds(name, round_number, digest)}
+            # most participants are sent the same one, of which the digest is computed once
+            digests = {
+                id(request): request_digest(request) for request in {id(r): r for r in requests.values()}.values()
+            }
+            ready = {
+                name
+                for name, request in requests.items()
+                if self.outbox.holds(name, round_number, digests[id(request)])
+            }
         self._sent_again = len(ready)
-        return {name: self.participants[name] for name in cohort if name not in ready}
+        return {name: self.participants[name] for name in requests if name not in ready}
 
     def _everyone(self) -> Mapping[str, Payer]:
         return {**self.participants, **({} if self.federation is None else {f"the {FEDERATION}": self.federation})}
@@ -170,7 +177,7 @@ class LedgerGuard:
             self._latest[name] = payer.ledger.standing(self.run, self._charge(payer), self.tables)
 
     def _charge(self, payer: Payer) -> Charge:
-        return Charge(payer.budget_id, payer.plan, self.rounds)
+        return Charge(payer.budget_id, payer.plan, self.rounds, repeats=self.outbox is not None)
 
     def _alone(self, standing: Standing) -> float:
         """Return what this run costs by itself, at its own δ."""

@@ -283,8 +283,8 @@ class Ledger:
             "WHERE budget_id = ? AND unit = ? AND run = ? AND round = ?",
             (charge.budget_id, unit, run, round_number),
         ).fetchone()
-        # correlated noise was charged for the whole run in its first round, unless a round is redone
-        is_paid = charge.at_once and own and not redone
+        # correlated noise was charged for the whole run in its first round, unless a round is redone otherwise
+        is_paid = charge.at_once and own and (charge.repeats or not redone)
         return _Position(charge, self._limit(db, charge), own, others, attempts + 1, 0 if is_paid else 1)
 
     def _limit(self, db: sqlite3.Connection, charge: Charge) -> Limit | None:

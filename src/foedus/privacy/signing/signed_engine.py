@@ -59,13 +59,16 @@ class SigningParticipants:
             return name, reply, None
         try:
             asked.check(self._coordinator)
-            if asked.statement != Requested(run=self._run, round=number, request=received):
+            stated = asked.statement
+            if not isinstance(stated, Requested) or (stated.run, stated.round) != (self._run, number):
+                raise SignatureError("what the coordinator signed is of another round")
+            if received not in stated.requests:
                 raise SignatureError("what the coordinator signed is not what it asked")
             digest = update_digest(reply).hex()
         except (SignatureError, ParticipantError) as error:
             return name, Failure(f"did not sign its update: {error}"), None
-        stated = Updated(run=self._run, round=number, participant=name, request=received, update=digest)
-        return name, reply, sign(stated, self._identities[name], name)
+        answered = Updated(run=self._run, round=number, participant=name, request=received, update=digest)
+        return name, reply, sign(answered, self._identities[name], name)
 
 
 class SignedEngine:
@@ -106,28 +109,26 @@ class SignedEngine:
         if not training:
             yield from self._engine.exchange(requests)
             return
-        request = next(iter(training.values()))
-        if len(training) < len(requests) or any(other is not request for other in training.values()):
-            raise SignatureError("a signed round asks every participant the same; this one does not")
-        asked = Requested(run=self._run, round=request.broadcast.clock.round + 1, request=request_digest(request).hex())
+        if len(training) < len(requests):
+            raise SignatureError("a signed round asks everybody to train, or nobody; this one does not")
+        distinct = {id(request): request_digest(request).hex() for request in training.values()}
+        number = next(iter(training.values())).broadcast.clock.round + 1
+        asked = Requested(run=self._run, round=number, requests=sorted(set(distinct.values())))
         self._asked = sign(asked, self._coordinator, COORDINATOR)
         self._updates = {}
         for name, reply, signed in self._way.train(training, self._asked):
-            yield name, self._checked(name, reply, signed, asked)
+            sent = distinct[id(training[name])] if name in training else ""
+            yield name, self._checked(name, reply, signed, number, sent)
 
-    def _checked(self, name: ParticipantId, reply: Reply, signed: Signed | None, asked: Requested) -> Reply:
+    def _checked(self, name: ParticipantId, reply: Reply, signed: Signed | None, number: int, sent: str) -> Reply:
+        """sent: digest of the request that this participant was sent."""
         if not isinstance(reply, LocalUpdate):
             return reply
         try:
-            if signed is None or name not in self._roster:
-                raise SignatureError("nothing of it is signed")
-            expected = Updated(
-                run=self._run,
-                round=asked.round,
-                participant=name,
-                request=asked.request,
-                update=update_digest(reply).hex(),
-            )
+            if signed is None or not sent:
+                raise SignatureError("nothing of it is signed, or it was not asked")
+            digest = update_digest(reply).hex()
+            expected = Updated(run=self._run, round=number, participant=name, request=sent, update=digest)
             if signed.statement != expected or signed.signer != name:
                 raise SignatureError("what it signed is not this update, or answers another request")
             signed.check(self._roster[name])

@@ -124,7 +124,7 @@ def _after(place: _Place, entry: Signed, begun: RunBegun) -> _Place:
                 raise SignatureError(f"{name} is not on the roster, or counts twice in a round")
             _by(entry, name, begun.roster[name])
             _require_round(stated, begun.run, place)
-            if stated.request != place.asked.request:
+            if stated.request not in place.asked.requests:
                 raise SignatureError(f"{name} answers another request than the one of its round")
             return replace(place, counted=(*place.counted, name))
         case RoundResult():

@@ -1,0 +1,175 @@
+"""What a private run needs beside its federation: randomness, ledgers, and a place for finished replies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foedus.config import sections
+from foedus.config.guarantee import spent_by_round
+from foedus.config.privacy import Plans, is_reproducible
+from foedus.core.entropy import KEY_BYTES, Entropy
+from foedus.core.seeds import SeedKey
+from foedus.data.sites import Site
+from foedus.federation.messages import ParticipantId, Train
+from foedus.federation.protocols import Guard
+from foedus.federation.run_folder import RunFolder
+from foedus.privacy.ledger.contents import table_rows
+from foedus.privacy.ledger.guard import LedgerGuard, Payer, run_identity
+from foedus.privacy.ledger.ledger import Ledger
+from foedus.privacy.ledger.places import federation_ledger, ledger_folder, participant_ledger
+from foedus.privacy.outbox import Outbox
+from foedus.privacy.plan import RecordPlan, StreamPlan
+from foedus.privacy.streams import create_noise_key, delete_noise_key, read_noise_key
+
+
+@dataclass(frozen=True)
+class PrivateRun:
+    """What is made once for a run that hides records or participants.
+
+    entropy: what cohorts, and the coordinator's noise, are drawn from.
+    outbox: where participants keep finished replies; None where they release nothing of their own.
+    """
+
+    guard: Guard
+    entropy: Entropy
+    outbox: Outbox | None = None
+
+
+@dataclass
+class RunGuard:
+    """The ledgers' guard, if there is one, and what a round's record says.
+
+    table: what so many rounds cost. least: whether it is more than any single payer's ledger knows of: the records
+        of one person that lie at several participants.
+    noise_key: a stream's, deleted when the run is over.
+    """
+
+    unit: str
+    delta: float
+    table: Sequence[float]
+    ledgers: LedgerGuard | None
+    least: bool = False
+    folder: RunFolder | None = None
+
+    def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
+        """Charge the round, unless nothing is private."""
+        if self.ledgers is not None:
+            self.ledgers.reserve(round_number, requests)
+
+    def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
+        """Note that the round is over."""
+        if self.ledgers is not None:
+            self.ledgers.settle(round_number, asked, answered)
+
+    def record(self, round_number: int) -> Mapping[str, Any]:
+        """Return what the rounds so far have cost; of reproducible noise, what they would have."""
+        if self.ledgers is None:
+            return {"unit": self.unit, "epsilon": self.table[round_number], "delta": self.delta, "private": False}
+        record = self.ledgers.record(round_number)
+        if self.least and record:
+            record = {**record, "epsilon": max(record["epsilon"], self.table[round_number])}
+        return record
+
+    def finish(self) -> None:
+        """Forget what only a redone round would need."""
+        if self.ledgers is not None:
+            self.ledgers.finish()
+        if self.folder is not None:
+            delete_noise_key(noise_key_of(self.folder))
+
+
+def begin_private_run(
+    config: sections.RunConfig, plans: Plans, sites: Sequence[Site], folder: RunFolder, key: SeedKey
+) -> PrivateRun:
+    """Open the ledgers, register the rows that the run uses, and return what it needs; nothing is spent yet.
+
+    At record level each participant's ledger pays. Where participants are hidden, the federation's ledger does, for
+    all of them alike.
+    Raises: BudgetError if rows belong to another budget, have changed unannounced, or, with reproducible noise, are
+        under a budget; LedgerError if a ledger cannot be used.
+    """
+    privacy = config.privacy
+    assert not isinstance(privacy, sections.NoPrivacy), "there is nothing to begin"
+    rounds = config.rounds.count
+    by_records = isinstance(plans, Mapping)
+    some = next(iter(plans.values())) if isinstance(plans, Mapping) else plans
+    delta = max(plan.delta for plan in plans.values()) if isinstance(plans, Mapping) else plans.delta
+    several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
+    table = spent_by_round(plans, rounds, composed=several)
+    if is_reproducible(privacy):
+        _refuse_budgeted(privacy, plans, sites)
+        guard = RunGuard(some.unit, delta, table, None)
+        return PrivateRun(guard, Entropy.reproducible_from(key.child("privacy")))
+    identity = run_identity(folder.identity)
+    if by_records:
+        outbox = Outbox(folder.outbox)
+        payers = _participants_pay(privacy, plans, sites)
+        ledgers = LedgerGuard(identity, rounds, payers, outbox=outbox)
+        return PrivateRun(RunGuard(some.unit, delta, table, ledgers, least=several), Entropy.secret(), outbox)
+    federation = _federation_pays(privacy, plans, sites, config.name)
+    ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
+    guard = RunGuard(some.unit, delta, table, ledgers, folder=folder if isinstance(plans, StreamPlan) else None)
+    return PrivateRun(guard, _noise_key(folder) if isinstance(plans, StreamPlan) else Entropy.secret())
+
+
+def idle_entropy() -> Entropy:
+    """Return randomness for a federation that is only looked at: nothing is ever drawn from it."""
+    return Entropy.kept(os.urandom(KEY_BYTES))
+
+
+def noise_key_of(folder: RunFolder) -> Any:
+    """Return where a stream's noise key lies while its run is on: beside the checkpoints, never in them."""
+    return folder.path / ".noise-key"
+
+
+def _noise_key(folder: RunFolder) -> Entropy:
+    place = noise_key_of(folder)
+    return read_noise_key(place) if place.exists() else create_noise_key(place)
+
+
+def _participants_pay(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plans: Any, sites: Sequence[Site]
+) -> Mapping[ParticipantId, Payer]:
+    payers = {}
+    for site in sites:
+        plan: RecordPlan | None = plans.get(site.name)
+        if plan is not None:
+            ledger = Ledger(participant_ledger(ledger_folder(), site.name))
+            budget = privacy.budget or site.name
+            ledger.register(budget, table_rows(site.splits.values()), named=privacy.budget is not None)
+            payers[site.name] = Payer(ledger, budget, plan)
+    return payers
+
+
+def _federation_pays(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plan: Any, sites: Sequence[Site], name: str
+) -> Payer:
+    ledger = Ledger(federation_ledger(ledger_folder()))
+    budget = privacy.budget or name
+    ledger.register(budget, _rows_of_all(sites), named=privacy.budget is not None)
+    return Payer(ledger, budget, plan)
+
+
+def _refuse_budgeted(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plans: Plans, sites: Sequence[Site]
+) -> None:
+    """Check that no budget stands for these data; a ledger that there is not yet has none.
+
+    Raises: BudgetError.
+    """
+    folder = ledger_folder()
+    for site in sites if isinstance(plans, Mapping) else []:
+        place = participant_ledger(folder, site.name)
+        if place.exists():
+            Ledger(place).refuse_unprotected(privacy.budget or site.name, table_rows(site.splits.values()))
+    place = federation_ledger(folder)
+    if not isinstance(plans, Mapping) and place.exists():
+        Ledger(place).refuse_unprotected(privacy.budget or "", _rows_of_all(sites))
+
+
+def _rows_of_all(sites: Sequence[Site]) -> Iterator[bytes]:
+    for site in sites:
+        yield from table_rows(site.splits.values())

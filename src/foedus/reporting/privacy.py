@@ -1,0 +1,64 @@
+"""What a run says of its differential privacy: the guarantee in words, and what was spent when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foedus.reporting.charts import Line, line_chart
+from foedus.reporting.frame import SMALL, Caption
+from foedus.reporting.page import Figure, Table
+from foedus.reporting.phrasing import metric_name, metric_value
+from foedus.reporting.records import Guarantee, Run
+
+NOT_PRIVATE = (
+    "This run had no differential privacy: the model, and the updates on the way to it, may reveal some of what the "
+    "rows hold."
+)
+
+
+def limits_of(guarantee: Guarantee | None) -> Sequence[str]:
+    """Return what is not protected, a sentence each."""
+    return [NOT_PRIVATE] if guarantee is None else guarantee.limits
+
+
+def guarantee_table(guarantee: Guarantee) -> Table:
+    """Return the guarantee's parameters as name and value."""
+    return Table(
+        "The guarantee", ["parameter", "value"], [list(row) for row in guarantee.facts.items()], frozenset({1})
+    )
+
+
+def spending_figures(run: Run) -> Sequence[Figure]:
+    """Return what was spent after each round, and how good the model was for it, where the run tells."""
+    spent = [(record.round, record.privacy.epsilon) for record in run.rounds if record.privacy is not None]
+    if not spent:
+        return []
+    caption = Caption(
+        "privacy-spent", "Privacy spent", f"Epsilon rises over {len(spent)} rounds to {epsilon_text(spent[-1][1])}."
+    )
+    table = Table("Privacy spent", ["round", "epsilon"], [[f"{number:,}", epsilon_text(eps)] for number, eps in spent])
+    chart = line_chart(caption, [Line("spent", spent, "s1")], y_label="epsilon", size=SMALL)
+    figures = [Figure(caption, chart, table, half=True)]
+    metric = run.summary.headline
+    figures_of = [(record.privacy, (record.evaluation and record.evaluation.all) or {}) for record in run.rounds]
+    reached = [(privacy.epsilon, told[metric]) for privacy, told in figures_of if privacy and metric in told]
+    if reached:
+        title = f"{metric_name(metric).capitalize()} for the privacy spent"
+        caption = Caption("privacy-utility", title, f"{title}: the same rounds, over epsilon.")
+        table = Table(title, ["epsilon", metric_name(metric)], [[epsilon_text(e), metric_value(v)] for e, v in reached])
+        lines = [Line("all sites", reached, "all")]
+        chart = line_chart(caption, lines, y_label=metric_name(metric), size=SMALL, x_label="epsilon")
+        note = "One run's way: another total would have had other noise in every round."
+        figures.append(Figure(caption, chart, table, note, half=True))
+    return figures
+
+
+def epsilon_text(epsilon: float) -> str:
+    """Return an epsilon as it is told: upwards, so that rounding promises nothing.
+
+    >>> epsilon_text(7.9912), epsilon_text(0.12341)
+    ('8.00', '0.13')
+    """
+    from math import ceil
+
+    return f"{ceil(epsilon * 100 - 1e-9) / 100:,.2f}"
