@@ -8,7 +8,16 @@ from __future__ import annotations
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, pretraining, pretraining_quality, simulation, start
+from benchmarks import (
+    accounting,
+    compression,
+    memory,
+    pretraining,
+    pretraining_quality,
+    private_gradients,
+    simulation,
+    start,
+)
 
 BENCHMARKS = {
     "start": start.main,
@@ -17,6 +26,7 @@ BENCHMARKS = {
     "compression": compression.main,
     "accounting": accounting.main,
     "pretraining": pretraining.main,
+    "private_gradients": private_gradients.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

@@ -31,7 +31,10 @@ def run_digest(assembly: Assembly, folder: RunFolder) -> str:
         for participant, splits in assembly.examples.items()
     }
     frozen = {name: p for name, p in assembly.workspace.model.named_parameters() if not p.requires_grad}
-    parts = [settings, rows, _weights(assembly.initial), _weights(frozen)]
+    # Plans follow from the settings, but by a search that another version may end elsewhere: noise that is correlated
+    # over rounds must go on as it began.
+    plans = repr(assembly.plans) if assembly.plans is not None else None
+    parts = [settings, rows, _weights(assembly.initial), _weights(frozen), plans]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -13,6 +13,7 @@ from foedus.config.privacy import Plans, is_reproducible
 from foedus.core.entropy import KEY_BYTES, Entropy
 from foedus.core.seeds import SeedKey
 from foedus.data.sites import Site
+from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId, Train
 from foedus.federation.protocols import Guard
 from foedus.federation.run_folder import RunFolder
@@ -112,7 +113,7 @@ def begin_private_run(
     federation = _federation_pays(privacy, plans, sites, config.name)
     ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
     guard = RunGuard(some.unit, delta, table, ledgers, folder=folder if isinstance(plans, StreamPlan) else None)
-    return PrivateRun(guard, _noise_key(folder) if isinstance(plans, StreamPlan) else Entropy.secret())
+    return PrivateRun(guard, _noise_key(folder, rounds) if isinstance(plans, StreamPlan) else Entropy.secret())
 
 
 def idle_entropy() -> Entropy:
@@ -125,9 +126,18 @@ def noise_key_of(folder: RunFolder) -> Any:
     return folder.path / ".noise-key"
 
 
-def _noise_key(folder: RunFolder) -> Entropy:
-    place = noise_key_of(folder)
-    return read_noise_key(place) if place.exists() else create_noise_key(place)
+def _noise_key(folder: RunFolder, rounds: int) -> Entropy:
+    """Return the run's noise: a new key's before anything was released, then always that key's.
+
+    Raises: RunFolderError if rounds were played and their key is gone: noise of another would not be correlated with
+        theirs, and cost what nobody has counted.
+    """
+    place, played = noise_key_of(folder), checkpoints(folder.checkpoints)
+    if not played and not place.exists():
+        return create_noise_key(place)
+    if played and played[-1].name == f"round-{rounds:05d}":
+        return idle_entropy()  # the run is over, and its key deleted
+    return read_noise_key(place)
 
 
 def _participants_pay(
@@ -138,8 +148,9 @@ def _participants_pay(
         plan: RecordPlan | None = plans.get(site.name)
         if plan is not None:
             ledger = Ledger(participant_ledger(ledger_folder(), site.name))
-            budget = privacy.budget or site.name
-            ledger.register(budget, table_rows(site.splits.values()), named=privacy.budget is not None)
+            budget = ledger.register(
+                privacy.budget or site.name, table_rows(site.splits.values()), named=privacy.budget is not None
+            )
             payers[site.name] = Payer(ledger, budget, plan)
     return payers
 
@@ -148,8 +159,7 @@ def _federation_pays(
     privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plan: Any, sites: Sequence[Site], name: str
 ) -> Payer:
     ledger = Ledger(federation_ledger(ledger_folder()))
-    budget = privacy.budget or name
-    ledger.register(budget, _rows_of_all(sites), named=privacy.budget is not None)
+    budget = ledger.register(privacy.budget or name, _rows_of_all(sites), named=privacy.budget is not None)
     return Payer(ledger, budget, plan)
 
 

@@ -7,6 +7,7 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
+├── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
 ├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
 ├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
 ├── LedgerError      the record of spent privacy cannot be read or written, so nothing may be spent
@@ -59,3 +60,7 @@ class LedgerError(FoedusError):
 
 class RunFolderError(FoedusError):
     """A run folder is missing, in use, damaged, or belongs to another run."""
+
+
+class SecureSumError(FoedusError):
+    """A message or a step of a secure sum breaks its rules; whoever sees it takes no further part in it."""

@@ -40,10 +40,9 @@ def test_the_same_rows_in_any_order_are_the_same_data(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("others", [range(100), range(99, 200)], ids=["all", "one"])
 def test_rows_of_one_budget_cannot_be_spent_from_another(ledger: Ledger, others: range) -> None:
-    for named in (True, False):
-        with pytest.raises(BudgetError, match="use budget_id: icu"):
-            ledger.register("new", rows(others), named=named)
-    ledger.register("new", rows(range(100, 200)))
+    with pytest.raises(BudgetError, match="use the budget icu"):
+        ledger.register("new", rows(others))
+    assert ledger.register("new", rows(range(100, 200))) == "new"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +80,20 @@ def test_an_id_that_nobody_chose_takes_other_rows_in_as_long_as_it_has_no_limit(
     ledger.set_limit("north", "record", 8.0, 1e-5)
     with pytest.raises(BudgetError, match="--accept-changed-data"):
         ledger.register("north", rows(range(300, 400)), named=False)
+
+
+def test_an_id_that_nobody_chose_gives_way_to_the_one_that_the_rows_belong_to(ledger: Ledger) -> None:
+    assert ledger.register("second run", rows(range(100)), named=False) == "icu"
+    assert ledger.register("third run", rows(range(50)), named=False) == "icu"
+    with pytest.raises(BudgetError):  # rows that were taken out are icu's
+        ledger.register("new", rows([99]))
+    ledger.set_limit("icu", "record", 8.0, 1e-5)
+    with pytest.raises(BudgetError, match="--accept-changed-data"):
+        ledger.register("fourth run", rows(range(60)), named=False)
+    ledger.register("ward", rows(range(200, 300)))
+    with pytest.raises(BudgetError, match="belong to"):
+        ledger.register("fifth run", rows(range(300)), named=False)  # of two budgets
+    assert {account.budget_id for account in ledger.accounts()} == {"icu", "ward"}
 
 
 def test_a_change_of_unknown_data_cannot_be_accepted(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ never left is `returned`, stays in the file, and counts nothing.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,42 +144,54 @@ class Ledger:
                     f"the ledger of {self.owner} has no data for the budget {budget_id}: there is no change to accept"
                 )
 
-    def register(self, budget_id: str, rows: Iterable[bytes], *, named: bool = True) -> Contents:
-        """Record that a budget is for these rows, or check that they are the ones that it is for.
+    def register(self, budget_id: str, rows: Iterable[bytes], *, named: bool = True) -> str:
+        """Record that a budget is for these rows, or check that they are the ones that it is for; return its id.
 
         rows: of the data set, one by one, whatever its splits; see contents.table_rows.
-        named: whether a person chose the id. For one that merely follows from the participant's name, and has
-            no limit, other rows are taken in without a word: they share its total.
+        named: whether a person chose the id. One that merely follows from some name gives way to the id that
+            the rows belong to, which is then returned; and as long as the budget has no limit, other rows are
+            taken in without a word: they share its total.
         Raises: BudgetError if rows belong to another budget of this ledger, or have changed unannounced.
         """
         with self._file.reading() as db:
             secret = db.execute("SELECT value FROM secret").fetchone()[0]
         found = fingerprint(rows, secret)
         with self._file.transaction() as db:
-            self._refuse_overlap(db, budget_id, found)
-            known = db.execute("SELECT * FROM contents WHERE budget_id = ?", (budget_id,)).fetchone()
-            if known is None:
-                db.execute(
-                    "INSERT INTO contents VALUES (?, ?, ?, ?, 0, ?)",
-                    (budget_id, to_blob(found.hashes), b"", found.records, _now()),
+            others = self._sharing(db, budget_id, found)
+            if others and (named or len(others) > 1 or _records(db, budget_id) is not None):
+                other, common = next(iter(others.items()))
+                raise BudgetError(
+                    f"{common:,} of the {found.records:,} rows that {self.owner} would use under the budget "
+                    f"{budget_id} belong to its budget {other}; use the budget {other}, where they were spent from, "
+                    "or take these rows out"
                 )
-            elif found.differs(Contents(from_blob(known["current"]), known["records"])):
-                if (named or _limits(db, budget_id)) and not known["change_announced"]:
-                    raise BudgetError(
-                        f"the data of {self.owner} are not those that the budget {budget_id} was used for: "
-                        f"{_difference(found, known)}. If they are meant to have changed, say so: "
-                        f"foedus privacy budget set {budget_id} --accept-changed-data. What is spent stays spent, "
-                        "for new rows too. For other data use another budget_id"
-                    )
-                former = to_blob(_owned(db, budget_id).hashes)
-                db.execute(
-                    "UPDATE contents SET current = ?, former = ?, records = ?, change_announced = 0, recorded_at = ? "
-                    "WHERE budget_id = ?",
-                    (to_blob(found.hashes), former, found.records, _now(), budget_id),
+            paying = next(iter(others), budget_id)
+            self._record_contents(db, paying, found, named)
+            for limit in _limits(db, paying):
+                _require_small(limit.delta, limit.unit, found.records, paying)
+        return paying
+
+    def _record_contents(self, db: sqlite3.Connection, budget_id: str, found: Contents, named: bool) -> None:
+        known = db.execute("SELECT * FROM contents WHERE budget_id = ?", (budget_id,)).fetchone()
+        if known is None:
+            db.execute(
+                "INSERT INTO contents VALUES (?, ?, ?, ?, 0, ?)",
+                (budget_id, to_blob(found.hashes), b"", found.records, _now()),
+            )
+        elif found.differs(Contents(from_blob(known["current"]), known["records"])):
+            if (named or _limits(db, budget_id)) and not known["change_announced"]:
+                raise BudgetError(
+                    f"the data of {self.owner} are not those that the budget {budget_id} was used for: "
+                    f"{_difference(found, known)}. If they are meant to have changed, say so: "
+                    f"foedus privacy budget set {budget_id} --accept-changed-data. What is spent stays spent, "
+                    "for new rows too. For other data name another budget"
                 )
-            for limit in _limits(db, budget_id):
-                _require_small(limit.delta, limit.unit, found.records, budget_id)
-        return found
+            former = to_blob(_owned(db, budget_id).hashes)
+            db.execute(
+                "UPDATE contents SET current = ?, former = ?, records = ?, change_announced = 0, recorded_at = ? "
+                "WHERE budget_id = ?",
+                (to_blob(found.hashes), former, found.records, _now(), budget_id),
+            )
 
     def refuse_unprotected(self, budget_id: str, rows: Iterable[bytes]) -> None:
         """Check that data may be used without protection, as by a run whose noise is reproducible.
@@ -200,15 +212,11 @@ class Ledger:
                     "use noise: secret, or other data"
                 )
 
-    def _refuse_overlap(self, db: sqlite3.Connection, budget_id: str, found: Contents) -> None:
+    def _sharing(self, db: sqlite3.Connection, budget_id: str, found: Contents) -> Mapping[str, int]:
+        """Return the other budgets that rows belong to, and how many."""
         others = db.execute("SELECT budget_id FROM contents WHERE budget_id <> ? ORDER BY budget_id", (budget_id,))
-        for (other,) in others.fetchall():
-            if common := in_common(found.hashes, _owned(db, other).hashes):
-                raise BudgetError(
-                    f"{common:,} of the {found.records:,} rows that {self.owner} would use under the budget "
-                    f"{budget_id} belong to its budget {other}; use budget_id: {other}, where they were spent from, "
-                    "or take these rows out"
-                )
+        common = {other: in_common(found.hashes, _owned(db, other).hashes) for (other,) in others.fetchall()}
+        return {other: count for other, count in common.items() if count}
 
     # Spending
 

@@ -1,0 +1,214 @@
+"""A participant's side of one secure sum: messages in, messages out, and every check before each answer.
+
+Source: Bonawitz et al. 2017, ePrint 2017/281, figure 4 (active adversaries); neighbours of Bell et al. 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from foedus.core.entropy import Entropy
+from foedus.core.errors import SecureSumError
+from foedus.federation.messages import ParticipantId
+from foedus.privacy.secure_sum import keys
+from foedus.privacy.secure_sum.field import SHARES
+from foedus.privacy.secure_sum.graph import Shape, pick, shape
+from foedus.privacy.secure_sum.keys import Identities, IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.masks import Vector, add_masks_in_place, copied
+from foedus.privacy.secure_sum.messages import (
+    SHARE_BYTES,
+    Agreement,
+    Confirmation,
+    Delivery,
+    MaskedVector,
+    Opening,
+    SealedShares,
+    ShareKind,
+    SurvivorList,
+)
+from foedus.privacy.secure_sum.roster import Advertisement, Roster, survivors_statement
+from foedus.privacy.secure_sum.shamir import split
+from foedus.privacy.secure_sum.terms import Terms
+
+# Writes durably, before it returns, that under each name stands that value; all of them or none.
+# Raises SecureSumError if anything stands under one of the names already, be it the same value.
+RecordOnce = Callable[[Mapping[str, bytes]], None]
+
+# Made by take_part: yields answers, is sent the coordinator's messages.
+Participation = Generator[bytes, bytes, None]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A participant as the protocol knows it.
+
+    identities: the pinned public keys of all participants. record_once: its memory over crashes.
+    """
+
+    name: ParticipantId
+    identity: IdentityKey
+    identities: Identities
+    record_once: RecordOnce
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What a participant knows once the roster stands."""
+
+    member: Member
+    roster: Roster
+    shape: Shape
+    own: int
+    keys: RoundKeys
+    _channels: dict[int, bytes] = field(default_factory=dict, repr=False)
+
+    def channel(self, other: int) -> bytes:
+        """Return what the channel keys of both sides agree on."""
+        if other not in self._channels:
+            public = self.roster.members[other].channel_key
+            self._channels[other] = keys.agreed(self.keys.channel_side, public)
+        return self._channels[other]
+
+    def needs(self, indices: Sequence[int], of: Sequence[int], what: str) -> None:
+        """Refuse a set of participants that is too small, leaves this one out, or holds strangers."""
+        if len(indices) < self.shape.survivors_needed:
+            raise SecureSumError(f"{len(indices)} participants {what}; {self.shape.survivors_needed} must")
+        if self.own not in indices:
+            raise SecureSumError(f"this participant {what}, but the coordinator leaves it out")
+        if not set(indices) <= set(of):
+            raise SecureSumError(f"one who is said to have {what} cannot have")
+
+
+def take_part(
+    member: Member, terms: Terms, invitation: bytes, vector: Vector, entropy: Entropy
+) -> Generator[bytes, bytes, None]:
+    """Yield this participant's answers to the coordinator's five messages, the first of which is the invitation.
+
+    terms: what the participant itself knows the sum to be of. vector: its words; they are not changed.
+    Guarantee: as long as fewer than the stated number collude with the coordinator, all that they and it
+        learn of the vector is in the sum over all honest survivors of one signed roster. Which messages
+        come, in which order, how often, and from whom, is the coordinator's choice.
+    Raises: SecureSumError for a message that breaks the rules. The participation is then over, as it is
+        after the last answer: no secret is used again.
+    """
+    terms.must_equal(Terms.decode(invitation))
+    terms.layout.check(vector)
+    if member.identities.get(member.name) != member.identity.public:
+        raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
+    own_keys = RoundKeys.create(entropy)
+    advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
+    member.record_once({_answer_name(terms): sha256(advertisement.encode()).digest()})
+
+    now = _accept_roster(member, terms, advertisement, own_keys, Roster.decode((yield advertisement.encode())))
+    picks = pick(now.own, now.shape, entropy)
+    sealed, own_share = _share(now, picks, entropy)
+
+    delivery = Delivery.decode((yield SealedShares(now.roster.digest, sealed).encode()))
+    held = _accept_delivery(now, delivery)
+    masked = _masked(now, set(picks) | held.keys(), delivery.sharers, vector)
+
+    listed = SurvivorList.decode((yield MaskedVector(now.roster.digest, terms.layout.to_bytes(masked)).encode()))
+    del masked
+    statement = _accept_survivors(now, delivery.sharers, listed)
+    signature = member.identity.sign(statement)
+
+    agreement = Agreement.decode((yield Confirmation(signature).encode()))
+    _accept_agreement(now, listed.survivors, statement, agreement)
+    opened = _opened({**held, now.own: own_share}, listed.survivors)
+    names = now.roster.names
+    member.record_once(
+        {f"share {now.roster.digest.hex()} {names[owner]}": kind.name.encode() for owner, (kind, _) in opened.items()}
+    )
+    yield Opening(opened).encode()
+
+
+def _answer_name(terms: Terms) -> str:
+    """Return the name under which this participant's one answer is recorded: whatever the terms say beside it."""
+    return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
+
+
+def _accept_roster(
+    member: Member, terms: Terms, advertisement: Advertisement, own_keys: RoundKeys, roster: Roster
+) -> _Round:
+    roster.check(terms, member.identities)
+    if advertisement not in roster.members:
+        raise SecureSumError(f"the roster does not hold what {member.name} showed in this round")
+    own = roster.members.index(advertisement)
+    return _Round(member, roster, shape(len(roster.members), terms.rules), own, own_keys)
+
+
+def _share(now: _Round, picks: Sequence[int], entropy: Entropy) -> tuple[Mapping[int, bytes], bytes]:
+    """Return a sealed pair of shares for each pick, and the pair that stays here."""
+    points = [index + 1 for index in sorted({*picks, now.own})]
+    shares = [
+        split(int.from_bytes(secret, "big"), now.shape.share_threshold, points, SHARES, entropy)
+        for secret in (now.keys.mask, now.keys.seed)
+    ]
+    plain = {point - 1: b"".join(SHARES.encode(share[point]) for share in shares) for point in points}
+    names, digest = now.roster.names, now.roster.digest
+    sealed = {
+        index: keys.seal(now.channel(index), digest, (now.member.name, names[index]), plain[index]) for index in picks
+    }
+    return sealed, plain[now.own]
+
+
+def _accept_delivery(now: _Round, delivery: Delivery) -> Mapping[int, bytes]:
+    """Return the pairs of shares that this participant holds, by owner."""
+    if delivery.roster != now.roster.digest:
+        raise SecureSumError("shares of another roster were delivered")
+    now.needs(delivery.sharers, range(now.shape.participants), "shared their secrets")
+    if not delivery.sealed.keys() <= set(delivery.sharers) - {now.own}:
+        raise SecureSumError("shares were delivered from one who is not said to have shared")
+    names, digest = now.roster.names, now.roster.digest
+    return {
+        source: keys.unseal(now.channel(source), digest, (names[source], now.member.name), sealed)
+        for source, sealed in delivery.sealed.items()
+    }
+
+
+def _masked(now: _Round, neighbours: set[int], sharers: Sequence[int], vector: Vector) -> Vector:
+    """Return the vector under this participant's own mask and one with each neighbour that shared."""
+    name, names, roster = now.member.name, now.roster.names, now.roster
+    pairs = {
+        other: keys.pair_mask_key(
+            keys.agreed(now.keys.mask_side, roster.members[other].mask_key), roster.digest, name, names[other]
+        )
+        for other in sorted(neighbours & set(sharers))
+    }
+    masked = copied(vector)
+    add_masks_in_place(
+        masked,
+        added=[
+            keys.own_mask_key(now.keys.seed, roster.digest, name),
+            *(key for other, key in pairs.items() if now.own < other),
+        ],
+        taken=[key for other, key in pairs.items() if now.own > other],
+    )
+    return masked
+
+
+def _accept_survivors(now: _Round, sharers: Sequence[int], listed: SurvivorList) -> bytes:
+    """Return the statement to sign."""
+    if listed.roster != now.roster.digest:
+        raise SecureSumError("the list of survivors is of another roster")
+    now.needs(listed.survivors, sharers, "sent a masked vector")
+    return survivors_statement(now.roster.digest, sharers, listed.survivors)
+
+
+def _accept_agreement(now: _Round, survivors: Sequence[int], statement: bytes, agreement: Agreement) -> None:
+    now.needs(list(agreement.signatures), survivors, "signed the list of survivors")
+    for signer, signature in agreement.signatures.items():
+        name = now.roster.names[signer]
+        keys.verify(now.member.identities[name], signature, statement, f"the list of survivors of {name}")
+
+
+def _opened(held: Mapping[int, bytes], survivors: Sequence[int]) -> Mapping[int, tuple[ShareKind, int]]:
+    """Return one share for each owner: of its seed if it survived, else of its mask key."""
+    alive, opened = set(survivors), {}
+    for owner in sorted(held):
+        of_mask_key, of_seed = held[owner][:SHARE_BYTES], held[owner][SHARE_BYTES:]
+        kind = ShareKind.SEED if owner in alive else ShareKind.MASK_KEY
+        opened[owner] = kind, SHARES.decode(of_seed if kind is ShareKind.SEED else of_mask_key)
+    return opened
