@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         generate,
         load_config,
         predict,
+        privacy_ledger,
         resume,
         run,
+        set_privacy_budget,
         verify,
     )
 
@@ -34,8 +36,10 @@ __all__ = [
     "generate",
     "load_config",
     "predict",
+    "privacy_ledger",
     "resume",
     "run",
+    "set_privacy_budget",
     "verify",
 ]
 
