@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from foedus.api import (
         Comparison,
         RunResult,
+        Verification,
         compare,
         explain,
         generate,
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
         resume,
         run,
         set_privacy_budget,
+        verify,
     )
 
 __all__ = [
     "Comparison",
     "RunResult",
+    "Verification",
     "compare",
     "explain",
     "generate",
@@ -37,6 +40,7 @@ __all__ = [
     "resume",
     "run",
     "set_privacy_budget",
+    "verify",
 ]
 
 

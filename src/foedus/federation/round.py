@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from foedus.core import trees
 from foedus.core.errors import ConfigError
@@ -81,6 +81,7 @@ class Federation:
 
     score: turns evaluation statistics, of one site or summed, into metrics.
     guard: keeps count of the privacy that rounds cost, and may forbid one; None where nothing is promised.
+    journal: is told what became of every round before its checkpoint is written.
     """
 
     algorithm: Algorithm
@@ -90,6 +91,7 @@ class Federation:
     seed: SeedKey
     score: Callable[[Sums], Scores]
     guard: Guard | None = None
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ class RoundReport:
     def stood(self) -> bool:
         """Whether the model changed."""
         return self.reason is None
+
+
+class Journal(Protocol):
+    """Who keeps its own record of the rounds."""
+
+    def note(self, state: ServerState, report: RoundReport) -> None:
+        """Write down what a round came to; state: after it."""
+        ...
 
 
 def play_round(

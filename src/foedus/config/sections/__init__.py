@@ -59,6 +59,7 @@ from foedus.config.sections.run import (
     Tracker,
 )
 from foedus.config.sections.section import Section
+from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
     DiLoCo,
@@ -101,6 +102,7 @@ __all__ = [
     "Cyclic",
     "DiLoCo",
     "Dirichlet",
+    "Ed25519",
     "Evaluation",
     "Existing",
     "FedAdagrad",
@@ -146,6 +148,7 @@ __all__ = [
     "Section",
     "SequenceToSequence",
     "Shards",
+    "Signatures",
     "Sizes",
     "Source",
     "SparseLoCo",
@@ -160,5 +163,6 @@ __all__ = [
     "Tracker",
     "Tuning",
     "Uncompressed",
+    "Unsigned",
     "Weighting",
 ]
