@@ -129,11 +129,16 @@ def test_runs_on_the_same_rows_add_up_until_the_budget_is_spent(tmp_path: Path) 
         foedus.run(private_run(tmp_path, name="third"))
 
 
-def test_without_public_rows_the_model_is_not_measured(tmp_path: Path) -> None:
+def test_without_public_rows_each_site_keeps_its_own_figures_and_tells_none(tmp_path: Path, ledgers: Path) -> None:
     result = foedus.run(private_run(tmp_path, privacy={**RECORDS, "evaluation": "off"}))
-    assert [record["round"] for record in result.rounds] == [1, 2]
     assert all(record["evaluation"] is None for record in result.rounds)
     assert result.summary["final"] is None
+    for site in SITES:
+        (own,) = (ledgers / "reports" / site).iterdir()
+        told = [json.loads(line) for line in own.read_text().splitlines()]
+        assert [line["round"] for line in told] == [0, 1, 2]
+        assert all(0 <= line["accuracy"] <= 1 for line in told)
+        assert own.stat().st_mode & 0o777 == 0o600
     assert (result.model / "README.md").is_file()
 
 

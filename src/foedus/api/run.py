@@ -21,8 +21,11 @@ from foedus.config.signed_run import begin_signed_run
 from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
 from foedus.federation.loop import run_rounds, start_or_resume
+from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import Algorithm
 from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
+from foedus.privacy.ledger.guard import run_identity
+from foedus.privacy.ledger.places import participants_folder
 from foedus.training.settings import learning_rate_at
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
@@ -114,7 +117,12 @@ def _train(
     private = None
     if assembly.plans is not None:
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
-    federation = assembly.federation(algorithm, reraise=debug, private=private)
+    own_reports = None
+    if not config.evaluation.per_site:
+        own_reports = OwnReports(
+            participants_folder(), f"{config.name}-{run_identity(folder.identity)[:8]}", assembly.task.score
+        )
+    federation = assembly.federation(algorithm, reraise=debug, private=private, own_reports=own_reports)
     digest = run_digest(assembly, folder)
     signed = begin_signed_run(config, federation, folder, digest)
     federation = signed.federation if signed else federation

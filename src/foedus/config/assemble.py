@@ -23,6 +23,7 @@ from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
 from foedus.federation.messages import ParticipantId
+from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.sampling import Only, Sampler
@@ -69,11 +70,17 @@ class Assembly:
     clipped: ClippedSums | None = None
 
     def federation(
-        self, algorithm: Algorithm | None = None, *, reraise: bool = False, private: PrivateRun | None = None
+        self,
+        algorithm: Algorithm | None = None,
+        *,
+        reraise: bool = False,
+        private: PrivateRun | None = None,
+        own_reports: OwnReports | None = None,
     ) -> Federation:
         """Return the run itself.
 
         algorithm: takes the place of the configured strategy.
+        own_reports: where participants keep figures of their own.
         private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
         """
         if algorithm is None:
@@ -89,7 +96,12 @@ class Assembly:
             algorithm = with_participant_privacy(algorithm, self.plans, entropy)
             sampler = cohorts(self.plans, entropy, self.key.child("turns"))
         federation = self._federation(
-            algorithm, self.examples, sampler, reraise=reraise, outbox=private.outbox if private else None
+            algorithm,
+            self.examples,
+            sampler,
+            reraise=reraise,
+            outbox=private.outbox if private else None,
+            own_reports=own_reports,
         )
         plan = rounds_under_privacy(federation.plan) if hides_participants else federation.plan
         if private is None:
@@ -146,12 +158,18 @@ class Assembly:
         settings: LocalSettings | None = None,
         reraise: bool = False,
         outbox: Outbox | None = None,
+        own_reports: OwnReports | None = None,
     ) -> Federation:
         tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         return Federation(
             algorithm=algorithm,
             engine=InProcessEngine(
-                algorithm.local, tasks, device=self.workspace.device, reraise=reraise, outbox=outbox
+                algorithm.local,
+                tasks,
+                device=self.workspace.device,
+                reraise=reraise,
+                outbox=outbox,
+                own_reports=own_reports,
             ),
             sampler=sampler,
             plan=build_plan(self.config),

@@ -151,12 +151,11 @@ def build_sampler(cohort: sections.Cohort, turns: SeedKey) -> sampling.Sampler:
 
 def build_plan(config: sections.RunConfig) -> RoundPlan:
     """Return how rounds are played."""
-    evaluates = not hides_evaluation(config.privacy)
     return RoundPlan(
         rounds=config.rounds.count,
         min_reports=config.rounds.min_reports,
-        evaluate_every=config.evaluation.every if evaluates else None,
-        evaluate_initially=evaluates,
+        evaluate_every=config.evaluation.every,
+        tell_evaluation=not hides_evaluation(config.privacy),
         split=config.evaluation.split,
         per_site=config.evaluation.per_site,
         joins=config.rounds.joins,

@@ -14,7 +14,8 @@ from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
 from foedus.federation.checkpoints import load_trees, save_trees, sync
 from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, Train
-from foedus.federation.participant import answer
+from foedus.federation.own_reports import OwnReports
+from foedus.federation.participant import Note, answer
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 from foedus.privacy.outbox import Outbox, request_digest
 
@@ -38,6 +39,7 @@ class InProcessEngine:
         device: torch.device | None = None,
         reraise: bool = False,
         outbox: Outbox | None = None,
+        own_reports: OwnReports | None = None,
     ) -> None:
         self._local = local
         self._tasks = dict(tasks)
@@ -46,6 +48,7 @@ class InProcessEngine:
         self._device = device
         self._reraise = reraise
         self._outbox = outbox
+        self._own_reports = own_reports
         self._digests: dict[int, str] = {}
 
     def population(self) -> Sequence[ParticipantId]:
@@ -65,7 +68,7 @@ class InProcessEngine:
             if self._outbox is not None and isinstance(request, Train):
                 reply, memory = self._answer_once(self._outbox, name, task, request, before)
             else:
-                reply, memory = answer(self._local, task, request, before)
+                reply, memory = answer(self._local, task, request, before, self._note(name))
             if memory is not before:
                 _check_memory(memory)
                 self._unsettled[name] = memory
@@ -74,6 +77,11 @@ class InProcessEngine:
                 raise
             return Failure(failure_reason(error))
         return reply
+
+    def _note(self, name: ParticipantId) -> Note | None:
+        """Return what writes down a participant's own figures, if it keeps them."""
+        reports = self._own_reports
+        return None if reports is None else lambda request, sums: reports.add(name, request, sums)
 
     def _answer_once(
         self, outbox: Outbox, name: ParticipantId, task: LocalTask | PairCounter, request: Train, before: Memory

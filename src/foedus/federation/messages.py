@@ -88,10 +88,15 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Please evaluate these parameters on your own split of this name."""
+    """Please evaluate these parameters on your own split of this name.
+
+    round: how many rounds made them. tell: whether the figures are to be sent; else they are the participant's own.
+    """
 
     params: ParamTree
     split: str
+    round: int = 0
+    tell: bool = True
 
 
 @dataclass(frozen=True)

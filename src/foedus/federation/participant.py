@@ -5,15 +5,22 @@ The same code answers in the embedded engine and in deployment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from foedus.core.errors import ParticipantError
-from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation, Reply, Request, Train
+from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation, Reply, Request, Sums, Train
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 
+Note = Callable[[Evaluate, Sums], None]
 
-def answer(local: LocalRule, task: LocalTask | PairCounter, request: Request, memory: Memory) -> tuple[Reply, Memory]:
+
+def answer(
+    local: LocalRule, task: LocalTask | PairCounter, request: Request, memory: Memory, note: Note | None = None
+) -> tuple[Reply, Memory]:
     """Return the reply to a request and the participant's memory after it.
 
     task: a PairCounter as long as the run has no tokenizer, then a LocalTask.
+    note: is given the participant's own figures, whether they are sent or not.
     Raises: ParticipantError for a request that belongs to the other stage, and whatever the task raises.
     """
     if isinstance(request, CountPairs):
@@ -26,4 +33,7 @@ def answer(local: LocalRule, task: LocalTask | PairCounter, request: Request, me
         case Train():
             return local(task, request.broadcast.decoded(), memory)
         case Evaluate():
-            return Evaluation(task.evaluate(request.params, request.split)), memory
+            sums = task.evaluate(request.params, request.split)
+            if note is not None:
+                note(request, sums)
+            return Evaluation(sums if request.tell else {}), memory

@@ -40,7 +40,8 @@ class RoundPlan:
     """How rounds are played.
 
     rounds: how many the run has. min_reports: with fewer updates a round does not stand.
-    evaluate_every: evaluate after every so many rounds, and after the last; None is never.
+    evaluate_every: evaluate after every so many rounds, and after the last.
+    tell_evaluation: False leaves the figures with the participants whose they are.
     evaluate_initially: evaluate what training starts from, too.
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
@@ -51,7 +52,8 @@ class RoundPlan:
 
     rounds: int
     min_reports: int = 1
-    evaluate_every: int | None = 1
+    evaluate_every: int = 1
+    tell_evaluation: bool = True
     split: str = "test"
     per_site: bool = True
     evaluate_initially: bool = True
@@ -183,14 +185,13 @@ def play_round(
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
     """Return whether an evaluation follows after so many rounds."""
-    if plan.evaluate_every is None:
-        return False
     return rounds_over % plan.evaluate_every == 0 or rounds_over == plan.rounds
 
 
 def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
     """Evaluate the parameters on the own split of everybody who was there in the last round, or is in the first."""
-    request = Evaluate(state.params, federation.plan.split)
+    plan = federation.plan
+    request = Evaluate(state.params, plan.split, state.round, plan.tell_evaluation)
     notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
     present = federation.plan.present(federation.engine.population(), max(state.round, 1))
     return drive(collect_evaluations(present, request), federation.engine, notice)

@@ -27,6 +27,11 @@ def ledger_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path.home() / ".local" / "share" / "foedus" / "ledgers"
 
 
+def participants_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of what participants keep for themselves, beside their ledgers; it need not exist yet."""
+    return ledger_folder(environment) / "reports"
+
+
 def federation_ledger(folder: Path) -> Path:
     """Return the place of the federation's ledger."""
     return folder / f"{FEDERATION}{_SUFFIX}"

@@ -65,7 +65,8 @@ def request_digest(request: Request) -> bytes:
         case Train():
             return digest("train", _broadcast(request.broadcast.decoded()))
         case Evaluate():
-            return digest("evaluate", {"params": tree_digest(request.params).hex(), "split": request.split})
+            asked = {"split": request.split, "round": request.round, "tell": request.tell}
+            return digest("evaluate", {"params": tree_digest(request.params).hex(), **asked})
         case CountPairs():
             return digest("count_pairs", {"merges": [list(merge) for merge in request.merges]})
 
