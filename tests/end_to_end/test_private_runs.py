@@ -100,7 +100,7 @@ def test_reproducible_noise_is_said_to_protect_nobody_and_spends_nothing(tmp_pat
     assert result.summary["privacy"]["statement"].startswith("Reproducible, therefore not private")
     assert "therefore not private" in result.report.read_text()
     assert all(record["privacy"]["private"] is False for record in result.rounds if record["round"])
-    assert not ledgers.exists()
+    assert not list(ledgers.glob("*.sqlite"))
 
 
 def test_a_resumed_reproducible_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
