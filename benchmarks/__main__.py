@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, pretraining, pretraining_quality, simulation, start
+from benchmarks import accounting, compression, memory, pretraining, pretraining_quality, secure_sum, simulation, start
 
 BENCHMARKS = {
     "start": start.main,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "compression": compression.main,
     "accounting": accounting.main,
     "pretraining": pretraining.main,
+    "secure_sum": secure_sum.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 
