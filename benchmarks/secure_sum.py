@@ -19,11 +19,13 @@ from foedus.core.entropy import Entropy
 from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
 from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_vector_in_place
+from foedus.privacy.secure_sum.messages import MaskedVector
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part
 from foedus.privacy.secure_sum.terms import Rules, Terms
 
 SIZES = ((10, 22_000_000), (100, 1_000_000), (1000, 100_000))  # participants, words of 32 bits
 PHASES = ("advertise", "share", "mask", "confirm", "open")
+SMALL = Layout(((8, 1),))
 MASK = PHASES.index("mask")
 _CHUNK = 1 << 17
 
@@ -70,10 +72,14 @@ def play(participants: int, length: int) -> Played:
         for name, message in (messages or {}).items():
             if name in gone and phase >= MASK:
                 continue
+            memory, own = MaskedVector.blank(layout if phase == 0 else SMALL)
+            if phase == 0:
+                for words, given in zip(own, vector, strict=True):
+                    words[:] = given  # what rounding to the grid leaves there
             started = time.process_time()
             if phase == 0:
                 member = Member(name, identities[name], pinned, lambda entries: None)
-                sides[name] = take_part(member, terms, message, vector, Entropy.secret())
+                sides[name] = take_part(member, terms, message, own, Entropy.secret(), memory=memory)
                 answer = next(sides[name])
             else:
                 answer = sides[name].send(message)

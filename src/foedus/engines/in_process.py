@@ -13,9 +13,9 @@ import torch
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
 from foedus.federation.checkpoints import load_trees, save_trees, sync
-from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, Train
+from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, SecureSumStep, Train
 from foedus.federation.participant import answer
-from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
+from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter, SecureAnswers
 from foedus.privacy.outbox import Outbox, request_digest
 
 INDEX = "participants.json"
@@ -28,6 +28,7 @@ class InProcessEngine:
     device: where what they remember is kept; the CPU unless told.
     reraise: raise a participant's unexpected error here instead of leaving it out, for debugging.
     outbox: where participants keep their finished replies, so that a round which is redone releases none twice.
+    secure: the participants' sides of secure sums; none is answered without one.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class InProcessEngine:
         device: torch.device | None = None,
         reraise: bool = False,
         outbox: Outbox | None = None,
+        secure: Mapping[ParticipantId, SecureAnswers] | None = None,
     ) -> None:
         self._local = local
         self._tasks = dict(tasks)
@@ -46,6 +48,7 @@ class InProcessEngine:
         self._device = device
         self._reraise = reraise
         self._outbox = outbox
+        self._secure = secure or {}
         self._digests: dict[int, str] = {}
 
     def population(self) -> Sequence[ParticipantId]:
@@ -62,6 +65,8 @@ class InProcessEngine:
     def _answer(self, name: ParticipantId, task: LocalTask | PairCounter, request: Request) -> Reply:
         before = self._memories.get(name, {})
         try:
+            if isinstance(request, SecureSumStep):
+                return self._answer_securely(name, task, request)
             if self._outbox is not None and isinstance(request, Train):
                 reply, memory = self._answer_once(self._outbox, name, task, request, before)
             else:
@@ -74,6 +79,11 @@ class InProcessEngine:
                 raise
             return Failure(failure_reason(error))
         return reply
+
+    def _answer_securely(self, name: ParticipantId, task: LocalTask | PairCounter, request: SecureSumStep) -> Reply:
+        if name not in self._secure:
+            raise ParticipantError("it was asked for a secure sum, but has no keys for one")
+        return self._secure[name].answer(request, lambda work: self._answer(name, task, work))
 
     def _answer_once(
         self, outbox: Outbox, name: ParticipantId, task: LocalTask | PairCounter, request: Train, before: Memory

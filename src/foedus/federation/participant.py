@@ -6,7 +6,7 @@ The same code answers in the embedded engine and in deployment.
 from __future__ import annotations
 
 from foedus.core.errors import ParticipantError
-from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation, Reply, Request, Train
+from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation, Reply, Request, SecureSumStep, Train
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 
 
@@ -27,3 +27,5 @@ def answer(local: LocalRule, task: LocalTask | PairCounter, request: Request, me
             return local(task, request.broadcast.decoded(), memory)
         case Evaluate():
             return Evaluation(task.evaluate(request.params, request.split)), memory
+        case SecureSumStep():
+            raise ParticipantError("it was asked for a secure sum, and the engine did not take it to its keys")

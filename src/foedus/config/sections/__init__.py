@@ -59,6 +59,7 @@ from foedus.config.sections.run import (
     Tracker,
 )
 from foedus.config.sections.section import Section
+from foedus.config.sections.secure_sum import Masks, PlainSum, SecureSum
 from foedus.config.sections.strategy import (
     Custom,
     DiLoCo,
@@ -125,6 +126,7 @@ __all__ = [
     "Local",
     "Lora",
     "MaskedLM",
+    "Masks",
     "Mechanism",
     "Model",
     "Muon",
@@ -134,6 +136,7 @@ __all__ = [
     "ParticipantPrivacy",
     "Participants",
     "Partition",
+    "PlainSum",
     "Plays",
     "Poisson",
     "Privacy",
@@ -144,6 +147,7 @@ __all__ = [
     "Scenario",
     "Schedule",
     "Section",
+    "SecureSum",
     "SequenceToSequence",
     "Shards",
     "Sizes",

@@ -17,8 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.keys import SIGNATURE_BYTES, TAG_BYTES
+from foedus.privacy.secure_sum.masks import Layout, Vector
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES, Reader, header, indices, number
 
 SHARE_BYTES = SHARES.element_bytes
@@ -96,6 +100,12 @@ class MaskedVector:
     def frame(cls, roster: bytes) -> bytes:
         """Return what stands before the words."""
         return (header(cls.KIND) + roster).ljust(cls.OFFSET, b"\x00")
+
+    @classmethod
+    def blank(cls, layout: Layout) -> tuple[NDArray[np.uint8], Vector]:
+        """Return memory for a whole message, and the vector of its words in it, all zero."""
+        memory = np.zeros(cls.OFFSET + layout.byte_size, dtype=np.uint8)
+        return memory, layout.from_bytes(memory[cls.OFFSET :].data)
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
@@ -83,10 +84,19 @@ class _Round:
             raise SecureSumError(f"one who is said to have {what} cannot have")
 
 
-def take_part(member: Member, terms: Terms, invitation: bytes, vector: Vector, entropy: Entropy) -> Participation:
+def take_part(
+    member: Member,
+    terms: Terms,
+    invitation: bytes,
+    vector: Vector,
+    entropy: Entropy,
+    *,
+    memory: NDArray[np.uint8] | None = None,
+) -> Participation:
     """Yield this participant's answers to the coordinator's five messages, the first of which is the invitation.
 
-    terms: what the participant itself knows the sum to be of. vector: its words; they are not changed.
+    terms: what the participant itself knows the sum to be of. vector: its words; they are not changed,
+        unless they lie in memory that is given too: that of MaskedVector.blank, which is then sent itself.
     Guarantee: as long as fewer than the stated number collude with the coordinator, all that they and it
         learn of the vector is in the sum over all honest survivors of one signed roster. Which messages
         come, in which order, how often, and from whom, is the coordinator's choice.
@@ -107,7 +117,7 @@ def take_part(member: Member, terms: Terms, invitation: bytes, vector: Vector, e
 
     delivery = Delivery.decode((yield SealedShares(now.roster.digest, sealed).encode()))
     held = _accept_delivery(now, delivery)
-    masked = _masked(now, terms.layout, (set(picks) | held.keys()) & set(delivery.sharers), vector)
+    masked = _masked(now, terms.layout, (set(picks) | held.keys()) & set(delivery.sharers), vector, memory)
 
     listed = SurvivorList.decode((yield masked))
     del masked
@@ -168,7 +178,9 @@ def _accept_delivery(now: _Round, delivery: Delivery) -> Mapping[int, bytes]:
     }
 
 
-def _masked(now: _Round, layout: Layout, neighbours: set[int], vector: Vector) -> memoryview:
+def _masked(
+    now: _Round, layout: Layout, neighbours: set[int], vector: Vector, memory: NDArray[np.uint8] | None
+) -> memoryview:
     """Return the message with the vector under this participant's own mask and one with each of the neighbours.
 
     It is made where it is sent from: a copy of a large vector takes as long as several masks.
@@ -180,7 +192,7 @@ def _masked(now: _Round, layout: Layout, neighbours: set[int], vector: Vector) -
         )
         for other in sorted(neighbours)
     }
-    message = np.empty(MaskedVector.OFFSET + layout.byte_size, dtype=np.uint8)
+    message = MaskedVector.blank(layout)[0] if memory is None else memory
     message[: MaskedVector.OFFSET] = np.frombuffer(MaskedVector.frame(roster.digest), dtype=np.uint8)
     add_masks_in_place(
         layout.from_bytes(message[MaskedVector.OFFSET :].data),
