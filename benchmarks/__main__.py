@@ -8,7 +8,17 @@ from __future__ import annotations
 import os
 import sys
 
-from benchmarks import accounting, compression, memory, pretraining, pretraining_quality, secure_sum, simulation, start
+from benchmarks import (
+    accounting,
+    compression,
+    memory,
+    pretraining,
+    pretraining_quality,
+    private_gradients,
+    secure_sum,
+    simulation,
+    start,
+)
 
 BENCHMARKS = {
     "start": start.main,
@@ -18,6 +28,7 @@ BENCHMARKS = {
     "accounting": accounting.main,
     "pretraining": pretraining.main,
     "secure_sum": secure_sum.main,
+    "private_gradients": private_gradients.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

@@ -44,12 +44,15 @@ def plain_loop(assembly: Assembly) -> Callable[[], int]:
     assert steps is not None
     assert clip is not None
 
+    lengths_of = {
+        name: [assembly.task.length(row) for row in splits["train"]] for name, splits in assembly.examples.items()
+    }
+
     def train() -> int:
         tokens = 0
         model.train()
         for name, splits in assembly.examples.items():
-            rows = splits["train"]
-            lengths = [assembly.task.length(row) for row in rows]
+            rows, lengths = splits["train"], lengths_of[name]
             key = assembly.key.child("participant", name, "round", 0, "batches")
             for index, parts in enumerate(
                 logical_batches(lengths, settings.batch_size, 1, steps, key, group_by_length=settings.group_by_length)

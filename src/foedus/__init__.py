@@ -11,9 +11,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foedus.api import Comparison, RunResult, compare, explain, generate, load_config, predict, resume, run
+    from foedus.api import (
+        Comparison,
+        RunResult,
+        Verification,
+        compare,
+        explain,
+        generate,
+        load_config,
+        predict,
+        privacy_ledger,
+        resume,
+        run,
+        set_privacy_budget,
+        verify,
+    )
 
-__all__ = ["Comparison", "RunResult", "compare", "explain", "generate", "load_config", "predict", "resume", "run"]
+__all__ = [
+    "Comparison",
+    "RunResult",
+    "Verification",
+    "compare",
+    "explain",
+    "generate",
+    "load_config",
+    "predict",
+    "privacy_ledger",
+    "resume",
+    "run",
+    "set_privacy_budget",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -216,15 +216,13 @@ def test_a_model_whose_records_cannot_be_told_apart_is_refused_by_name(
             super().__init__()
             self.scale = nn.Parameter(torch.ones(1))
 
-    from foedus.config import assemble
-
-    tune = assemble.tune
+    from foedus.config.model import tune
 
     def tuned_oddly(*args: Any) -> Any:
         model = tune(*args)
         model.odd = Odd()
         return model
 
-    monkeypatch.setattr(assemble, "tune", tuned_oddly)
+    monkeypatch.setattr("foedus.config.assemble.tune", tuned_oddly)
     with pytest.raises(ModelError, match=r"odd\.scale"):
         foedus.run(private_run(tmp_path))

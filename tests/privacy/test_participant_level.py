@@ -225,8 +225,9 @@ def test_a_stream_needs_a_noise_key_that_is_kept(tmp_path: Path) -> None:
         with_participant_privacy(fedavg(), STREAM, Entropy.secret())
     kept = create_noise_key(tmp_path / "key")
     with_participant_privacy(fedavg(), STREAM, kept)
+    private = with_participant_privacy(fedavg(), plan(), kept)
     with pytest.raises(ValueError, match=r"give Entropy.secret\(\)"):
-        with_participant_privacy(fedavg(), plan(), kept)
+        private.step(start(), Aggregate({}, {}, 0.0, {}, 0, 10))
 
 
 def test_the_sampler_is_the_one_that_the_plan_is_accounted_for() -> None:

@@ -7,12 +7,14 @@ from foedus.api.predict import predict
 from foedus.api.privacy import privacy_ledger, set_privacy_budget
 from foedus.api.privacy_plan import PrivacyPlan, plan_privacy
 from foedus.api.run import RunResult, resume, run
+from foedus.api.verify import Verification, verify
 from foedus.config.loading import load_config
 
 __all__ = [
     "Comparison",
     "PrivacyPlan",
     "RunResult",
+    "Verification",
     "compare",
     "explain",
     "generate",
@@ -23,4 +25,5 @@ __all__ = [
     "resume",
     "run",
     "set_privacy_budget",
+    "verify",
 ]

@@ -17,6 +17,7 @@ from foedus.config.loading import load_config
 from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
+from foedus.config.signed_run import begin_signed_run
 from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
 from foedus.federation.loop import run_rounds, start_or_resume
@@ -115,6 +116,8 @@ def _train(
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
     federation = assembly.federation(algorithm, reraise=debug, private=private)
     digest = run_digest(assembly, folder)
+    signed = begin_signed_run(config, federation, folder, digest)
+    federation = signed.federation if signed else federation
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began
     observe(run_started(assembly, config.name, state.round + 1))
@@ -134,6 +137,8 @@ def _train(
     summary = run_summary(assembly, records, folder, start_seconds, ending.stopped)
     folder.write(folder.summary, json.dumps(summary, indent=2))
     write_model_card(folder.path)
+    if signed is not None:
+        signed.finish(summary)
     report = write_report(folder.path)
     observe(RunEnded(folder.path, folder.model, report, summary))
     return RunResult(folder.path, folder.model, report, summary, records)

@@ -29,13 +29,25 @@ KEYS = Path("keys")
 
 
 @keys.command()
-def new(name: Who, *, folder: Folder = KEYS, passphrase: Asked = False, debug: Debug = False) -> None:
-    """Make a key, and a public file to hand out."""
+def new(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="The participant's name, or coordinator.", show_default=False),
+    ],
+    *,
+    folder: Folder = KEYS,
+    passphrase: Asked = False,
+    debug: Debug = False,
+) -> None:
+    """Make a key, and a public file to hand out; several for a simulation."""
     from foedus.api.keys import new_key
 
-    made = new_key(name, folder, _passphrase(passphrase, confirmed=True))
-    typer.echo(f"{made.key.fingerprint}  {name}")
-    typer.echo(f"next: give {made.file} to the others and read the fingerprint out to them")
+    chosen = _passphrase(passphrase, confirmed=True)
+    for name in names:
+        made = new_key(name, folder, chosen)
+        typer.echo(f"{made.key.fingerprint}  {name}")
+        if len(names) == 1:
+            typer.echo(f"next: give {made.file} to the others and read the fingerprint out to them")
 
 
 @keys.command()

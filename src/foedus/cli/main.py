@@ -16,6 +16,7 @@ from foedus.cli.predict import predict
 from foedus.cli.privacy import privacy
 from foedus.cli.run import run
 from foedus.cli.schema import schema
+from foedus.cli.verify import verify
 
 app = typer.Typer(
     name="foedus",
@@ -44,7 +45,7 @@ def describe(
     """Train Hugging Face Transformers across organisations that cannot share their data."""
 
 
-for command in (init, explain, run, compare, predict, generate, schema):
+for command in (init, explain, run, compare, predict, generate, verify, schema):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(privacy, name="privacy")

@@ -20,7 +20,7 @@ from foedus.config.tokenizer import build_tokenizer
 from foedus.core import trees
 from foedus.core.entropy import KEY_BYTES
 from foedus.core.errors import ConfigError
-from foedus.core.seeds import SeedKey
+from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
 from foedus.federation.messages import ParticipantId, Sums
@@ -233,6 +233,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     clipped = None
     if isinstance(config.privacy, sections.RecordPrivacy):
         clipped = ClippedSums(model, workspace.parameters, config.privacy.clip_norm)
+        _rehearse(clipped, task, workspace, examples)
     return Assembly(
         config=config,
         data=data,
@@ -248,6 +249,27 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         plans=build_plans(config, counts),
         clipped=clipped,
     )
+
+
+def _rehearse(
+    clipped: ClippedSums,
+    task: Task,
+    workspace: Workspace,
+    examples: Mapping[ParticipantId, Mapping[str, Sequence[Example]]],
+) -> None:
+    """Clip one small batch, so that a model whose records cannot be told apart is refused before the first round.
+
+    Raises: ModelError that names the parameter.
+    """
+    rows = next((splits["train"] for splits in examples.values() if splits.get("train")), ())
+    if not rows:
+        return
+    some = [rows[i % len(rows)] for i in range(3)]
+    workspace.mode(training=True)
+    batch = {name: tensor.to(workspace.device) for name, tensor in task.collate(some, SeedKey.from_seed(0)).items()}
+    with torch_seeded(SeedKey.from_seed(0), workspace.device):
+        clipped.add(lambda: task.record_losses(workspace.model, batch), len(some))
+    clipped.take()  # nothing of it is used
 
 
 def _require_enough(config: sections.RunConfig, names: Sequence[ParticipantId]) -> None:

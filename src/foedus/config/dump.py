@@ -72,6 +72,7 @@ def relocate(config: RunConfig, folder: Path) -> RunConfig:
             "participants": participants,
             "strategy": _with(config.strategy, path=path),
             "local": _with(config.local, replay=path),
+            "signatures": _with(config.signatures, keys=path),
             "output": _with(config.output, folder=path),
         }
     ).rooted(folder)

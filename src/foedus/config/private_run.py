@@ -11,8 +11,10 @@ from foedus.config import sections
 from foedus.config.guarantee import spent_by_round
 from foedus.config.privacy import Plans, is_reproducible
 from foedus.core.entropy import KEY_BYTES, Entropy
+from foedus.core.errors import BudgetError
 from foedus.core.seeds import SeedKey
 from foedus.data.sites import Site
+from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId, Train
 from foedus.federation.protocols import Guard
 from foedus.federation.run_folder import RunFolder
@@ -108,11 +110,32 @@ def begin_private_run(
         outbox = Outbox(folder.outbox)
         payers = _participants_pay(privacy, plans, sites)
         ledgers = LedgerGuard(identity, rounds, payers, outbox=outbox)
+        _refuse_spent(ledgers, folder)
         return PrivateRun(RunGuard(some.unit, delta, table, ledgers, least=several), Entropy.secret(), outbox)
     federation = _federation_pays(privacy, plans, sites, config.name)
-    ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
-    guard = RunGuard(some.unit, delta, table, ledgers, folder=folder if isinstance(plans, StreamPlan) else None)
-    return PrivateRun(guard, _noise_key(folder) if isinstance(plans, StreamPlan) else Entropy.secret())
+    if not isinstance(plans, StreamPlan):
+        ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
+        _refuse_spent(ledgers, folder)
+        return PrivateRun(RunGuard(some.unit, delta, table, ledgers), Entropy.secret())
+    outbox = Outbox(folder.outbox)  # a redone round has the same noise, so the updates must be the same too
+    ledgers = LedgerGuard(identity, rounds, {}, federation=federation, outbox=outbox)
+    _refuse_spent(ledgers, folder)
+    guard = RunGuard(some.unit, delta, table, ledgers, folder=folder)
+    return PrivateRun(guard, _noise_key(folder, rounds), outbox)
+
+
+def _refuse_spent(ledgers: LedgerGuard, folder: RunFolder) -> None:
+    """Check that a run which has not begun can play a round; this computes what its rounds will be checked against.
+
+    Raises: BudgetError if a budget allows none.
+    """
+    spent = [(name, one) for name, one in ledgers.forecast().items() if one.fitting == 0]
+    if spent and not checkpoints(folder.checkpoints):
+        name, one = spent[0]
+        raise BudgetError(
+            f"the budget {one.budget_id} of {name} allows epsilon {one.limit:g}, of which not one round of this run is "
+            "left; see foedus privacy ledger, and use a smaller epsilon, other data, or a larger budget"
+        )
 
 
 def idle_entropy() -> Entropy:
@@ -125,9 +148,18 @@ def noise_key_of(folder: RunFolder) -> Any:
     return folder.path / ".noise-key"
 
 
-def _noise_key(folder: RunFolder) -> Entropy:
-    place = noise_key_of(folder)
-    return read_noise_key(place) if place.exists() else create_noise_key(place)
+def _noise_key(folder: RunFolder, rounds: int) -> Entropy:
+    """Return the run's noise: a new key's before anything was released, then always that key's.
+
+    Raises: RunFolderError if rounds were played and their key is gone: noise of another would not be correlated with
+        theirs, and cost what nobody has counted.
+    """
+    place, played = noise_key_of(folder), checkpoints(folder.checkpoints)
+    if not played and not place.exists():
+        return create_noise_key(place)
+    if played and played[-1].name == f"round-{rounds:05d}":
+        return idle_entropy()  # the run is over, and its key deleted
+    return read_noise_key(place)
 
 
 def _participants_pay(

@@ -85,6 +85,8 @@ def run_rounds(
             break
         record = round_record(report, federation, rate)
         size = folder.append(record)
+        if federation.journal is not None:
+            federation.journal.note(state, report)
         save_checkpoint(
             folder.checkpoints,
             state,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from foedus.core import trees
 from foedus.core.errors import ConfigError
@@ -83,6 +83,7 @@ class Federation:
     score: turns evaluation statistics, of one site or summed, into metrics.
     guard: keeps count of the privacy that rounds cost, and may forbid one; None where nothing is promised.
     collect, collect_evaluation: how updates, and statistics, become their sum; in the clear unless told.
+    journal: is told what became of every round before its checkpoint is written.
     """
 
     algorithm: Algorithm
@@ -96,6 +97,7 @@ class Federation:
     collect_evaluation: Callable[[Sequence[ParticipantId], Evaluate, int], Collector[CollectedEvaluation]] = (
         lambda cohort, request, _: collect_evaluations(cohort, request)
     )
+    journal: Journal | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,14 @@ class RoundReport:
     def stood(self) -> bool:
         """Whether the model changed."""
         return self.reason is None
+
+
+class Journal(Protocol):
+    """Who keeps its own record of the rounds."""
+
+    def note(self, state: ServerState, report: RoundReport) -> None:
+        """Write down what a round came to; state: after it."""
+        ...
 
 
 def play_round(

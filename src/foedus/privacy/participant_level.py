@@ -46,7 +46,8 @@ def with_participant_privacy(algorithm: Algorithm, plan: CohortPlan | StreamPlan
         StreamPlan, one in all) towards whoever sees what the coordinator releases. The coordinator itself sees the
         clipped updates, and is trusted to add the noise.
     Raises: ConfigError if the strategy's updates hold what cannot be clipped and noised with the rest, or are
-        compressed. ValueError if the noise of one kind of plan is to come from the entropy of the other.
+        compressed. ValueError, here or before the first noise is drawn, if it is to come from the entropy of the
+        other kind of plan.
     """
     _refuse_unfit(algorithm)
     adaptive = isinstance(plan.clip, AdaptiveClip)
@@ -121,14 +122,14 @@ def _noise(plan: CohortPlan | StreamPlan, entropy: Entropy) -> Noise:
             return add_noise(total, stream.of_round(index, total), stddev)
 
         return correlated
-    if entropy.repeatable and not entropy.reproducible:
-        raise ValueError(
-            "independent noise was given a kept key, and a round that is played again would release another sum with "
-            "the same noise, which reveals their difference; give Entropy.secret()"
-        )
     multiplier = plan.update_multiplier
 
     def independent(total: ParamTree, norm: float, index: int) -> ParamTree:
+        if entropy.repeatable and not entropy.reproducible:
+            raise ValueError(
+                "independent noise was given a kept key, and a round that is played again would release another sum "
+                "with the same noise, which reveals their difference; give Entropy.secret()"
+            )
         return add_gaussian(total, multiplier * norm, entropy.once("noise", index))
 
     return independent

@@ -12,6 +12,7 @@ from foedus.reporting.participation import participation_sentence, participation
 from foedus.reporting.phrasing import byte_size
 from foedus.reporting.privacy import guarantee_table, limits_of, spending_figures
 from foedus.reporting.records import COMPARISON, Comparison, Run, Summary, read_comparison, read_run
+from foedus.reporting.signed import signed_by
 from foedus.reporting.sites import label_figure, site_figure, site_table
 from foedus.reporting.verdicts import SIMULATED, key_figures, uncertainty, verdict
 
@@ -70,6 +71,7 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         privacy_limits=limits_of(run.summary.privacy),
         comparison=_comparison_content(comparison) if comparison else None,
         config_text=run.config_text,
+        signed_by=signed_by(run.folder),
         rounds_played=sum(record.round > 0 for record in run.rounds),
     )
 

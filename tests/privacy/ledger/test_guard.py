@@ -113,6 +113,8 @@ def test_who_had_finished_its_reply_to_the_same_request_is_not_charged_again(tmp
     play(second, 1)
     assert [uses(payers[name]) for name in NAMES] == [1, 2, 2]
     assert (second.record(1)["sent_again"], second.record(1)["payers"]) == (1, 3)
+    unsettled = [payers[name].ledger.accounts()[0].spendings[0].unsettled for name in NAMES]
+    assert unsettled == [0, 1, 1]  # what b and c had reserved before the crash was never answered
     play(second, 2)
     assert not outbox.has_round(1)
     second.finish()

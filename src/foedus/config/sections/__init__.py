@@ -60,6 +60,7 @@ from foedus.config.sections.run import (
 )
 from foedus.config.sections.section import Section
 from foedus.config.sections.secure_sum import Masks, PlainSum, SecureSum
+from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
     DiLoCo,
@@ -102,6 +103,7 @@ __all__ = [
     "Cyclic",
     "DiLoCo",
     "Dirichlet",
+    "Ed25519",
     "Evaluation",
     "Existing",
     "FedAdagrad",
@@ -150,6 +152,7 @@ __all__ = [
     "SecureSum",
     "SequenceToSequence",
     "Shards",
+    "Signatures",
     "Sizes",
     "Source",
     "SparseLoCo",
@@ -164,5 +167,6 @@ __all__ = [
     "Tracker",
     "Tuning",
     "Uncompressed",
+    "Unsigned",
     "Weighting",
 ]

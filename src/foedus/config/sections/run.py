@@ -17,6 +17,7 @@ from foedus.config.sections.participants import Participants
 from foedus.config.sections.privacy import NoPrivacy, Privacy
 from foedus.config.sections.section import Number, Section, Whole, Word, kinds
 from foedus.config.sections.secure_sum import PlainSum, SecureSum
+from foedus.config.sections.signatures import Signatures, Unsigned
 from foedus.config.sections.strategy import FedAvg, Strategy
 from foedus.config.sections.task import Task
 
@@ -145,6 +146,7 @@ class RunConfig(Section):
     compression: Compression = Uncompressed()
     privacy: Privacy = NoPrivacy()
     secure_sum: SecureSum = PlainSum()
+    signatures: Signatures = Unsigned()
     local: Local = Local()
     """How a participant trains in a round."""
     rounds: Rounds = Rounds()

@@ -54,7 +54,7 @@ class LedgerGuard:
     tables: Tables = field(default_factory=Tables)
     _open: list[tuple[str, Ledger, Reserved]] = field(default_factory=list, init=False)
     _latest: dict[str, Standing] = field(default_factory=dict, init=False)
-    _sent_again: int = field(default=0, init=False)
+    _ready: Sequence[ParticipantId] = field(default=(), init=False)
     _looked_back: bool = field(default=False, init=False)
 
     def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
@@ -96,7 +96,11 @@ class LedgerGuard:
             else:
                 ledger.settle([reserved])
 
-        _all_at_once([partial(close, *each) for each in self._open])
+        paid = [self.participants[name].ledger for name in self._ready]  # before a crash, for the reply sent now
+        _all_at_once(
+            [partial(close, *each) for each in self._open]
+            + [partial(ledger.settle_round, self.run, round_number) for ledger in paid]
+        )
         self._open = []
         if self.outbox is not None:
             self.outbox.forget(before=round_number)
@@ -120,7 +124,7 @@ class LedgerGuard:
             "payers": len(standings),
             "budgets": sum(standing.limit is not None for standing in standings),
             "redone": max(max(standing.charges - _due(standing, round_number), 0) for standing in standings),
-            "sent_again": self._sent_again,
+            "sent_again": len(self._ready),
         }
 
     def finish(self) -> None:
@@ -139,7 +143,7 @@ class LedgerGuard:
         return found
 
     def _payers(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> Mapping[str, Payer]:
-        self._sent_again = 0
+        self._ready = ()
         if self.federation is not None:
             return self._everyone()
         if unknown := [name for name in requests if name not in self.participants]:
@@ -155,7 +159,7 @@ class LedgerGuard:
                 for name, request in requests.items()
                 if self.outbox.holds(name, round_number, digests[id(request)])
             }
-        self._sent_again = len(ready)
+        self._ready = sorted(ready)
         return {name: self.participants[name] for name in requests if name not in ready}
 
     def _everyone(self) -> Mapping[str, Payer]:

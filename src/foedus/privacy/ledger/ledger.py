@@ -242,6 +242,15 @@ class Ledger:
         """Note that the round of these spends is over."""
         self._close(reserved, "settled")
 
+    def settle_round(self, run: str, round_number: int) -> None:
+        """Note that a round is over for which nothing was reserved anew: what was, before a crash, is settled."""
+        with self._file.transaction() as db:
+            db.execute(
+                "UPDATE spends SET status = 'settled', changed_at = ? "
+                "WHERE run = ? AND round = ? AND status = 'reserved'",
+                (_now(), run, round_number),
+            )
+
     def give_back(self, reserved: Sequence[Reserved]) -> None:
         """Let spends count nothing: only where nothing was sent or computed since they were reserved."""
         self._close(reserved, "returned")

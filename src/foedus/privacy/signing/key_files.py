@@ -104,6 +104,14 @@ def load_private(path: Path, passphrase: str | None = None) -> Identity:
     return Identity(key)
 
 
+def is_encrypted(path: Path) -> bool:
+    """Return whether a private key file needs a passphrase.
+
+    Raises: SignatureError if it cannot be read.
+    """
+    return _read(path, "make it with foedus keys new").startswith(b"-----BEGIN ENCRYPTED ")
+
+
 def write_public(name: str, key: PublicKey) -> str:
     """Return the line of a public key file."""
     return f"{_ALGORITHM} {key.hex()} {_file_name(name)}\n"

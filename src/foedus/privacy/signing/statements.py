@@ -41,12 +41,15 @@ class RunBegun(_Strict):
 
 
 class Requested(_Strict):
-    """What the coordinator asks of every participant of a round; round 0 comes before the first one."""
+    """What the coordinator asks in a round.
+
+    requests: one digest where all are asked the same, as they are unless a strategy sends some less; ascending.
+    """
 
     kind: Literal["request"] = "request"
     run: RunId
     round: Count
-    request: Hash
+    requests: list[Hash]
 
 
 class Updated(_Strict):
@@ -90,8 +93,9 @@ class Attestation(_Strict):
     """What every participant signs at the end.
 
     settings, inputs: as the run began. rounds: how many were played. params: digest of the last
-    parameters. model: digest of the files of the model folder. guarantee: what summary.json says of the
-    privacy guarantee, ledger: of the privacy spent; None if there is none. size, root: of the log.
+    parameters. model: digest of the files of the model folder. figures: of rounds.jsonl and summary.json.
+    guarantee: what summary.json says of the privacy guarantee. ledger: what the last round's record says
+    of the privacy spent. Both are None if there is none. size, root: of the log.
     """
 
     kind: Literal["attestation"] = "attestation"
@@ -101,6 +105,7 @@ class Attestation(_Strict):
     rounds: Count
     params: Hash
     model: Hash
+    figures: Hash
     guarantee: JsonValue = None
     ledger: JsonValue = None
     size: Count

@@ -1,0 +1,50 @@
+"""`foedus verify`: whether a signed run's folder is what its participants signed."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foedus.cli.failures import FAILED, is_debugging
+from foedus.cli.options import Debug, Json
+
+
+def verify(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished, signed run's folder.", show_default=False)],
+    *,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of your pinned keys; left out: whose the keys are is not checked.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check every signature, proof and figure of a run offline, and name the first that does not hold."""
+    from foedus import api
+    from foedus.core.errors import SignatureError
+
+    try:
+        found = api.verify(run, keys=keys, passed=lambda check: None if json else typer.echo(line(check)))
+    except SignatureError as error:
+        if is_debugging(ctx):
+            raise
+        typer.echo(json_format.dumps({"holds": False, "reason": str(error)}) if json else f"DOES NOT HOLD: {error}")
+        raise typer.Exit(FAILED) from None
+    if json:
+        typer.echo(json_format.dumps({"holds": True, **asdict(found)}))
+    else:
+        typer.echo(
+            f"run {found.run}: {found.updates} updates of {found.participants} participants in {found.rounds} rounds"
+        )
+
+
+def line(check: str) -> str:
+    """Return what people see of a check that was made, or could not be."""
+    return check if check.startswith("NOT CHECKED") else f"holds: {check}"
