@@ -15,6 +15,7 @@ from benchmarks import (
     pretraining,
     pretraining_quality,
     private_gradients,
+    secure_sum,
     simulation,
     start,
 )
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "compression": compression.main,
     "accounting": accounting.main,
     "pretraining": pretraining.main,
+    "secure_sum": secure_sum.main,
     "private_gradients": private_gradients.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}

@@ -13,6 +13,7 @@ from foedus.config.model import build_source, tune
 from foedus.config.pace import build_paces, require_known
 from foedus.config.privacy import Plans, build_plans, is_reproducible
 from foedus.config.private_run import PrivateRun, idle_entropy
+from foedus.config.secure_sums import build_secure_sums
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
@@ -22,7 +23,7 @@ from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
-from foedus.federation.messages import ParticipantId
+from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation
@@ -34,6 +35,7 @@ from foedus.privacy.gradients.clipped_sums import ClippedSums
 from foedus.privacy.outbox import Outbox
 from foedus.privacy.participant_level import cohorts, rounds_under_privacy, with_participant_privacy
 from foedus.privacy.plan import CohortPlan, StreamPlan
+from foedus.privacy.secure_sum.embedding import SecureSide
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace, paced
 from foedus.training.private_steps import PrivateSteps
@@ -95,6 +97,7 @@ class Assembly:
         if isinstance(self.plans, CohortPlan | StreamPlan):
             algorithm = with_participant_privacy(algorithm, self.plans, entropy)
             sampler = cohorts(self.plans, entropy, self.key.child("turns"))
+        secure = build_secure_sums(self.config, algorithm, self._training_rows(), self._statistics_like())
         federation = self._federation(
             algorithm,
             self.examples,
@@ -102,7 +105,11 @@ class Assembly:
             reraise=reraise,
             outbox=private.outbox if private else None,
             own_reports=own_reports,
+            secure=secure[1] if secure else None,
         )
+        if secure:
+            sums = secure[0]
+            federation = replace(federation, collect=sums.collect_updates, collect_evaluation=sums.collect_evaluations)
         plan = rounds_under_privacy(federation.plan) if hides_participants else federation.plan
         if private is None:
             return replace(federation, plan=plan)
@@ -159,6 +166,7 @@ class Assembly:
         reraise: bool = False,
         outbox: Outbox | None = None,
         own_reports: OwnReports | None = None,
+        secure: Mapping[ParticipantId, SecureSide] | None = None,
     ) -> Federation:
         tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         return Federation(
@@ -170,12 +178,25 @@ class Assembly:
                 reraise=reraise,
                 outbox=outbox,
                 own_reports=own_reports,
+                secure=secure,
             ),
             sampler=sampler,
             plan=build_plan(self.config),
             seed=self.key,
             score=self.task.score,
         )
+
+    def _training_rows(self) -> Mapping[ParticipantId, int]:
+        return {name: len(splits.get("train", ())) for name, splits in self.examples.items()}
+
+    def _statistics_like(self) -> Sums:
+        """Return names and shapes of evaluation statistics, from any one row; empty if nobody has one to measure on."""
+        split = self.config.evaluation.split
+        rows = next((splits[split] for splits in self.examples.values() if splits.get(split)), None)
+        if rows is None or not isinstance(self.config.secure_sum, sections.Masks):
+            return {}
+        anyone = SiteTask(self.task, self.workspace, self.settings, {split: rows[:1]}, self.key)
+        return anyone.evaluate(self.initial, split)
 
     def site_task(self, name: ParticipantId) -> SiteTask:
         """Return a participant's side of the run."""

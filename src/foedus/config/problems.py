@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from foedus.config import sections
 from foedus.config.private_problems import private_problems
 from foedus.config.sections import RunConfig
+from foedus.config.secure_problems import secure_problems
 from foedus.core.errors import ConfigError
 
 
@@ -26,6 +27,7 @@ def problems(config: RunConfig) -> list[str]:
         _rounds,
         _evaluation,
         private_problems,
+        secure_problems,
     )
     return [problem for check in checks for problem in check(config)]
 

@@ -13,10 +13,10 @@ import torch
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError, RunFolderError
 from foedus.federation.checkpoints import load_trees, save_trees, sync
-from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, Train
+from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, SecureSumStep, Train
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.participant import Note, answer
-from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
+from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter, SecureAnswers
 from foedus.privacy.outbox import Outbox, request_digest
 
 INDEX = "participants.json"
@@ -29,6 +29,7 @@ class InProcessEngine:
     device: where what they remember is kept; the CPU unless told.
     reraise: raise a participant's unexpected error here instead of leaving it out, for debugging.
     outbox: where participants keep their finished replies, so that a round which is redone releases none twice.
+    secure: the participants' sides of secure sums; none is answered without one.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class InProcessEngine:
         reraise: bool = False,
         outbox: Outbox | None = None,
         own_reports: OwnReports | None = None,
+        secure: Mapping[ParticipantId, SecureAnswers] | None = None,
     ) -> None:
         self._local = local
         self._tasks = dict(tasks)
@@ -49,6 +51,7 @@ class InProcessEngine:
         self._reraise = reraise
         self._outbox = outbox
         self._own_reports = own_reports
+        self._secure = secure or {}
         self._digests: dict[int, str] = {}
 
     def population(self) -> Sequence[ParticipantId]:
@@ -65,6 +68,8 @@ class InProcessEngine:
     def _answer(self, name: ParticipantId, task: LocalTask | PairCounter, request: Request) -> Reply:
         before = self._memories.get(name, {})
         try:
+            if isinstance(request, SecureSumStep):
+                return self._answer_securely(name, task, request)
             if self._outbox is not None and isinstance(request, Train):
                 reply, memory = self._answer_once(self._outbox, name, task, request, before)
             else:
@@ -82,6 +87,11 @@ class InProcessEngine:
         """Return what writes down a participant's own figures, if it keeps them."""
         reports = self._own_reports
         return None if reports is None else lambda request, sums: reports.add(name, request, sums)
+
+    def _answer_securely(self, name: ParticipantId, task: LocalTask | PairCounter, request: SecureSumStep) -> Reply:
+        if name not in self._secure:
+            raise ParticipantError("it was asked for a secure sum, but has no keys for one")
+        return self._secure[name].answer(request, lambda work: self._answer(name, task, work))
 
     def _answer_once(
         self, outbox: Outbox, name: ParticipantId, task: LocalTask | PairCounter, request: Train, before: Memory

@@ -167,7 +167,10 @@ def check_update(update: LocalUpdate, averaged_like: Trees, summed_like: Trees) 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a training phase brought: the running sum, who was left out, bytes, each one's metrics and counts."""
+    """What a training phase brought: the running sum, who was left out, bytes, each one's metrics and counts.
+
+    clipped: of a secure sum, how many values were beyond its range; None in the clear.
+    """
 
     total: RunningSum
     left_out: Mapping[ParticipantId, str]
@@ -175,6 +178,7 @@ class Collected:
     counts: Mapping[ParticipantId, Mapping[str, int]]
     bytes_down: int
     bytes_up: int
+    clipped: int | None = None
 
 
 def collect_updates(requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:

@@ -148,6 +148,8 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
+    if collected.clipped is not None:
+        record["clipped"] = collected.clipped
     if report.privacy is not None:
         record["privacy"] = dict(report.privacy)
     if federation.plan.hide_cohort:

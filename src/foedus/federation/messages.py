@@ -109,7 +109,19 @@ class CountPairs:
     merges: Sequence[tuple[int, int]]
 
 
-Request = Train | Evaluate | CountPairs
+@dataclass(frozen=True)
+class SecureSumStep:
+    """Please answer this message of a secure sum; foedus.privacy.secure_sum says what is in it.
+
+    of: in the first message, what to do for the sum: train, or evaluate. The result stays with the
+        participant, which sends it under masks.
+    """
+
+    message: bytes
+    of: Train | Evaluate | None = None
+
+
+Request = Train | Evaluate | CountPairs | SecureSumStep
 
 
 @dataclass(frozen=True)
@@ -157,13 +169,20 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class SecureSumAnswer:
+    """A participant's answer to a message of a secure sum."""
+
+    message: bytes | memoryview
+
+
+@dataclass(frozen=True)
 class Failure:
     """The participant, or the way to it, failed; `reason` is fit for a record and holds no data."""
 
     reason: str
 
 
-Reply = LocalUpdate | Evaluation | Counts | Failure
+Reply = LocalUpdate | Evaluation | Counts | SecureSumAnswer | Failure
 
 
 def payload_bytes(message: Request | Reply) -> int:
@@ -175,6 +194,10 @@ def payload_bytes(message: Request | Reply) -> int:
             return plain + sum(tree.byte_size() for tree in message.broadcast.encoded.values())
         case Evaluate():
             return trees.byte_size(message.params)
+        case SecureSumStep():
+            return len(message.message) + (payload_bytes(message.of) if message.of is not None else 0)
+        case SecureSumAnswer():
+            return len(message.message)
         case LocalUpdate():
             parts = [*message.averaged.values(), *message.summed.values()]
             encoded = sum(tree.byte_size() for tree in message.encoded.values())

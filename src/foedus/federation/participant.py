@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from foedus.core.errors import ParticipantError
-from foedus.federation.messages import CountPairs, Counts, Evaluate, Evaluation, Reply, Request, Sums, Train
+from foedus.federation.messages import (
+    CountPairs,
+    Counts,
+    Evaluate,
+    Evaluation,
+    Reply,
+    Request,
+    SecureSumStep,
+    Sums,
+    Train,
+)
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
 
 Note = Callable[[Evaluate, Sums], None]
@@ -37,3 +47,5 @@ def answer(
             if note is not None:
                 note(request, sums)
             return Evaluation(sums if request.tell else {}), memory
+        case SecureSumStep():
+            raise ParticipantError("it was asked for a secure sum, and the engine did not take it to its keys")

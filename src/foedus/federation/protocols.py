@@ -16,10 +16,12 @@ from foedus.federation.messages import (
     Broadcast,
     Clock,
     EncodedTree,
+    Evaluate,
     LocalUpdate,
     ParticipantId,
     Reply,
     Request,
+    SecureSumStep,
     Sums,
     Train,
     Trees,
@@ -307,4 +309,15 @@ class Guard(Protocol):
 
     def finish(self) -> None:
         """Note that no round of this run follows: what only a redone round would need is forgotten."""
+        ...
+
+
+class SecureAnswers(Protocol):
+    """A participant's side of secure sums, as an engine keeps it."""
+
+    def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
+        """Return the answer to one message of a secure sum.
+
+        work: does what the first message asks for; its result stays here, and its sum with others' travels.
+        """
         ...

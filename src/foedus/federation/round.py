@@ -13,6 +13,7 @@ from foedus.core.seeds import SeedKey
 from foedus.federation.collect import (
     Collected,
     CollectedEvaluation,
+    Collector,
     RunningSum,
     collect_evaluations,
     collect_updates,
@@ -83,6 +84,7 @@ class Federation:
 
     score: turns evaluation statistics, of one site or summed, into metrics.
     guard: keeps count of the privacy that rounds cost, and may forbid one; None where nothing is promised.
+    collect, collect_evaluation: how updates, and statistics, become their sum; in the clear unless told.
     journal: is told what became of every round before its checkpoint is written.
     """
 
@@ -93,6 +95,10 @@ class Federation:
     seed: SeedKey
     score: Callable[[Sums], Scores]
     guard: Guard | None = None
+    collect: Callable[[Mapping[ParticipantId, Train], RunningSum], Collector[Collected]] = collect_updates
+    collect_evaluation: Callable[[Sequence[ParticipantId], Evaluate, int], Collector[CollectedEvaluation]] = (
+        lambda cohort, request, _: collect_evaluations(cohort, request)
+    )
     journal: Journal | None = None
 
 
@@ -154,7 +160,7 @@ def play_round(
         guard.reserve(state.round + 1, requests)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
-    collected = drive(collect_updates(requests, total), federation.engine, notice)
+    collected = drive(federation.collect(requests, total), federation.engine, notice)
 
     reason = None
     params, memory = state.params, state.memory
@@ -194,7 +200,9 @@ def evaluate(federation: Federation, state: ServerState, observe: Observer = ign
     request = Evaluate(state.params, plan.split, state.round, plan.tell_evaluation)
     notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
     present = federation.plan.present(federation.engine.population(), max(state.round, 1))
-    return drive(collect_evaluations(present, request), federation.engine, notice)
+    if not plan.tell_evaluation:  # there is nothing to sum
+        return drive(collect_evaluations(present, request), federation.engine, notice)
+    return drive(federation.collect_evaluation(present, request, state.round), federation.engine, notice)
 
 
 def announce(

@@ -87,9 +87,9 @@ def play(
                         sides[name] = take_part(
                             members[name], terms, arrived, vectors[name], entropy("round", terms.round, name)
                         )
-                        answer = next(sides[name])
+                        answer = bytes(next(sides[name]))
                     else:
-                        answer = sides[name].send(arrived)
+                        answer = bytes(sides[name].send(arrived))
                 except SecureSumError as error:
                     coordinator.send((name, error))
                     continue

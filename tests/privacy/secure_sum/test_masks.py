@@ -5,10 +5,14 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.masks import Layout, add_masks_in_place, copied, mask_of, word_type
+from foedus.privacy.secure_sum.masks import Layout, Vector, add_masks_in_place, mask_of, word_type
 from privacy.secure_sum.federations import entropy, vector_of
 
 KEYS = [bytes(entropy("mask", index).draw(32)) for index in range(4)]
+
+
+def copied(vector: Vector) -> Vector:
+    return tuple(words.copy() for words in vector)
 
 
 def keystream(key: bytes, count: int) -> bytes:
@@ -30,6 +34,17 @@ def test_masks_are_added_and_taken_word_by_word_with_wrapping() -> None:
         plain = vector_of(0, layout)[place].astype(object)
         expected = plain + masks[0][place] + masks[1][place] - masks[2][place] - masks[3][place]
         assert (expected % 2**width == vector[place]).all()
+
+
+def test_masks_on_another_start_leave_it_as_it_was() -> None:
+    layout = Layout(((64, 3), (32, 40_000)))
+    start, masked, bare = vector_of(3, layout), layout.zeros(), layout.zeros()
+    add_masks_in_place(masked, KEYS[:1], KEYS[1:], start)
+    add_masks_in_place(bare, start=start)
+    expected = copied(start)
+    add_masks_in_place(expected, KEYS[:1], KEYS[1:])
+    assert all((got == want).all() for got, want in zip(masked, expected, strict=True))
+    assert all((got == want).all() for got, want in zip(bare, vector_of(3, layout), strict=True))
 
 
 def test_a_mask_that_is_added_and_taken_leaves_nothing() -> None:

@@ -44,10 +44,10 @@ class Network(RuleBasedStateMachine):
             if name not in self.sides:
                 place = self.names.index(name)
                 side = take_part(self.members[name], self.terms, message, vector_of(place), entropy(name))
-                answer = next(side)
+                answer = bytes(next(side))
                 self.sides[name] = side
             else:
-                answer = self.sides[name].send(message)
+                answer = bytes(self.sides[name].send(message))
         except (SecureSumError, StopIteration):
             self.over.add(name)
             return
@@ -108,7 +108,7 @@ class Network(RuleBasedStateMachine):
         if name not in pending:
             return
         data = bytearray(pending[name])
-        words = self.terms.layout.byte_size if not down and len(data) == 51 + self.terms.layout.byte_size else 0
+        words = self.terms.layout.byte_size if not down and len(data) == 64 + self.terms.layout.byte_size else 0
         data[int(at * (len(data) - words - 1))] ^= mask
         if down:
             del self.messages[name]

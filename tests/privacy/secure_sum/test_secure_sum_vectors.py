@@ -101,7 +101,7 @@ def test_bad_messages_are_refused_for_the_recorded_reason(case: dict[str, Any]) 
     vector = LAYOUT.from_bytes(bytes.fromhex(OF[name]["vector"]))
     side: Participation = take_part(member, TERMS, messages[0], vector, stream_of(name))
     for phase, message in enumerate(messages[:-1]):
-        answer = next(side) if phase == 0 else side.send(message)
+        answer = bytes(next(side) if phase == 0 else side.send(message))
         assert answer.hex() == OF[name]["answered"][phase]
     with pytest.raises(SecureSumError, match=case["refusal"]):
         next(side) if len(messages) == 1 else side.send(messages[-1])

@@ -50,9 +50,9 @@ def made() -> Mapping[str, Any]:
             if phase == 0:
                 member = Member(name, identities[name], pinned, lambda entries: None)
                 sides[name] = take_part(member, TERMS, message, LAYOUT.from_bytes(vector_bytes(name)), stream_of(name))
-                answer = next(sides[name])
+                answer = bytes(next(sides[name]))
             else:
-                answer = sides[name].send(message)
+                answer = bytes(sides[name].send(message))
             sent[name]["answered"].append(answer.hex())
             coordinator.send((name, answer))
         try:

@@ -59,6 +59,7 @@ from foedus.config.sections.run import (
     Tracker,
 )
 from foedus.config.sections.section import Section
+from foedus.config.sections.secure_sum import Masks, PlainSum, SecureSum
 from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
@@ -127,6 +128,7 @@ __all__ = [
     "Local",
     "Lora",
     "MaskedLM",
+    "Masks",
     "Mechanism",
     "Model",
     "Muon",
@@ -136,6 +138,7 @@ __all__ = [
     "ParticipantPrivacy",
     "Participants",
     "Partition",
+    "PlainSum",
     "Plays",
     "Poisson",
     "Privacy",
@@ -146,6 +149,7 @@ __all__ = [
     "Scenario",
     "Schedule",
     "Section",
+    "SecureSum",
     "SequenceToSequence",
     "Shards",
     "Signatures",

@@ -16,6 +16,7 @@ from foedus.config.sections.model import Model
 from foedus.config.sections.participants import Participants
 from foedus.config.sections.privacy import NoPrivacy, Privacy
 from foedus.config.sections.section import Number, Section, Whole, Word, kinds
+from foedus.config.sections.secure_sum import PlainSum, SecureSum
 from foedus.config.sections.signatures import Signatures, Unsigned
 from foedus.config.sections.strategy import FedAvg, Strategy
 from foedus.config.sections.task import Task
@@ -144,6 +145,7 @@ class RunConfig(Section):
     strategy: Strategy = FedAvg()
     compression: Compression = Uncompressed()
     privacy: Privacy = NoPrivacy()
+    secure_sum: SecureSum = PlainSum()
     signatures: Signatures = Unsigned()
     local: Local = Local()
     """How a participant trains in a round."""

@@ -35,7 +35,8 @@ from foedus.privacy.secure_sum.terms import Terms
 SILENT = "did not answer"
 
 Outgoing = Mapping[ParticipantId, bytes]
-Incoming = tuple[ParticipantId, bytes | SecureSumError] | None  # an error: the participant said why it stays out
+Answer = bytes | memoryview
+Incoming = tuple[ParticipantId, Answer | SecureSumError] | None  # an error: the participant said why it stays out
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class _Cohort:
     left_out: dict[ParticipantId, str] = field(default_factory=dict)
 
     def phase(
-        self, messages: Outgoing, accept: Callable[[ParticipantId, bytes], None]
+        self, messages: Outgoing, accept: Callable[[ParticipantId, Answer], None]
     ) -> Generator[Outgoing | None, Incoming, tuple[ParticipantId, ...]]:
         """Send a phase's messages, hand each first answer to `accept`, and return who gave a usable one."""
         usable: list[ParticipantId] = []
@@ -139,7 +140,7 @@ def _advertise(running: _Cohort, terms: Terms, identities: Identities) -> Genera
     shown: dict[ParticipantId, Advertisement] = {}
     digest = terms.digest()
 
-    def accept(sender: ParticipantId, answer: bytes) -> None:
+    def accept(sender: ParticipantId, answer: Answer) -> None:
         advertisement = Advertisement.decode(answer)
         if advertisement.participant != sender:
             raise SecureSumError(f"it showed the keys of {advertisement.participant}")
@@ -155,7 +156,7 @@ def _advertise(running: _Cohort, terms: Terms, identities: Identities) -> Genera
 def _exchange_shares(running: _Cohort, roster: Roster, known: Shape) -> Generator[Outgoing | None, Incoming, _Sharing]:
     sealed: dict[int, Mapping[int, bytes]] = {}
 
-    def accept(sender: ParticipantId, answer: bytes) -> None:
+    def accept(sender: ParticipantId, answer: Answer) -> None:
         shares = SealedShares.decode(answer)
         own = roster.places[sender]
         if shares.roster != roster.digest:
@@ -179,7 +180,7 @@ def _gather(
         for holder in sealed.keys() & inboxes.keys():
             inboxes[holder][source] = sealed[holder]
 
-    def accept(_: ParticipantId, answer: bytes) -> None:
+    def accept(_: ParticipantId, answer: Answer) -> None:
         masked = MaskedVector.decode(answer)
         if masked.roster != roster:
             raise SecureSumError("it masked a vector for another roster")
@@ -201,7 +202,7 @@ def _confirm(
     statement = survivors_statement(roster, sharing.sharers, survivors)
     signatures: dict[int, bytes] = {}
 
-    def accept(sender: ParticipantId, answer: bytes) -> None:
+    def accept(sender: ParticipantId, answer: Answer) -> None:
         signature = Confirmation.decode(answer).signature
         keys.verify(identities[sender], signature, statement, f"the list of survivors of {sender}")
         signatures[sharing.place(sender)] = signature
@@ -228,7 +229,7 @@ def _open(
     kinds = {owner: ShareKind.SEED if owner in alive else ShareKind.MASK_KEY for owner in sharing.sharers}
     shares: dict[int, dict[int, int]] = {owner: {} for owner in sharing.sharers}
 
-    def accept(sender: ParticipantId, answer: bytes) -> None:
+    def accept(sender: ParticipantId, answer: Answer) -> None:
         holder, opening = sharing.place(sender), Opening.decode(answer)
         for owner, (kind, _) in opening.shares.items():
             if kinds.get(owner) != kind or not (owner == holder or holder in sharing.sealed[owner]):

@@ -6,7 +6,7 @@ cancel in. The keystream is AES-256-CTR; a key makes one mask and is never used 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,25 +85,29 @@ def add_vector_in_place(total: Vector, vector: Vector) -> None:
         np.add(words, more, out=words)
 
 
-def add_masks_in_place(vector: Vector, added: Iterable[bytes] = (), taken: Iterable[bytes] = ()) -> None:
+def add_masks_in_place(
+    vector: Vector, added: Iterable[bytes] = (), taken: Iterable[bytes] = (), start: Vector | None = None
+) -> None:
     """Add the masks of some keys to a vector, and take those of others from it.
 
+    start: the vector to begin with in place of what `vector` holds, which is then overwritten.
     The loop over pieces of the vector is the outer one: each piece gets all its masks while it lies
     in the cache, so the time is little more than that of the keystreams.
     """
     streams = [(_keystream(key), np.add) for key in added] + [(_keystream(key), np.subtract) for key in taken]
-    if not streams:
-        return
     buffer = bytearray(_CHUNK + 16)  # the cipher asks for room for one more block
-    for words in vector:
+    for words, begun in zip(vector, start or vector, strict=True):
         per_chunk = _CHUNK // words.itemsize
         for begin in range(0, len(words), per_chunk):
-            piece = words[begin : begin + per_chunk]
+            piece, source = words[begin : begin + per_chunk], begun[begin : begin + per_chunk]
             zeros = _ZEROS if piece.nbytes == _CHUNK else _ZEROS[: piece.nbytes]
             mask = np.frombuffer(buffer, dtype=words.dtype, count=len(piece))
             for stream, combine in streams:
                 stream.update_into(zeros, buffer)
-                combine(piece, mask, out=piece)
+                combine(source, mask, out=piece)
+                source = piece
+            if source is not piece and start is not None:
+                piece[:] = source
 
 
 def mask_of(key: bytes, layout: Layout) -> Vector:
@@ -117,8 +121,3 @@ def _keystream(key: bytes) -> CipherContext:
     if len(key) != KEY_BYTES:
         raise SecureSumError(f"a mask's key has {len(key)} bytes; it must have {KEY_BYTES}")
     return Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-
-
-def copied(vector: Sequence[Words]) -> Vector:
-    """Return a vector of the same words that shares no memory with this one."""
-    return tuple(words.copy() for words in vector)

@@ -17,8 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.keys import SIGNATURE_BYTES, TAG_BYTES
+from foedus.privacy.secure_sum.masks import Layout, Vector
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES, Reader, header, indices, number
 
 SHARE_BYTES = SHARES.element_bytes
@@ -46,7 +50,7 @@ class SealedShares:
         return header(self.KIND) + self.roster + _sealed_bytes(self.sealed)
 
     @classmethod
-    def decode(cls, data: bytes) -> SealedShares:
+    def decode(cls, data: bytes | memoryview) -> SealedShares:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "a list of sealed shares")
         reader.header(cls.KIND)
@@ -70,7 +74,7 @@ class Delivery:
         return header(self.KIND) + self.roster + indices(self.sharers) + _sealed_bytes(self.sealed)
 
     @classmethod
-    def decode(cls, data: bytes) -> Delivery:
+    def decode(cls, data: bytes | memoryview) -> Delivery:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "the delivery of shares")
         reader.header(cls.KIND)
@@ -81,23 +85,41 @@ class Delivery:
 
 @dataclass(frozen=True)
 class MaskedVector:
-    """One participant's vector under its masks."""
+    """One participant's vector under its masks.
+
+    Its words begin at a multiple of 64 bytes, so that they can be added where they lie.
+    """
 
     roster: bytes
     words: bytes | memoryview
 
     KIND = 6
+    OFFSET = 64
+
+    @classmethod
+    def frame(cls, roster: bytes) -> bytes:
+        """Return what stands before the words."""
+        return (header(cls.KIND) + roster).ljust(cls.OFFSET, b"\x00")
+
+    @classmethod
+    def blank(cls, layout: Layout) -> tuple[NDArray[np.uint8], Vector]:
+        """Return memory for a whole message, and the vector of its words in it, all zero."""
+        memory = np.zeros(cls.OFFSET + layout.byte_size, dtype=np.uint8)
+        return memory, layout.from_bytes(memory[cls.OFFSET :].data)
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return b"".join((header(self.KIND), self.roster, self.words))
+        return b"".join((self.frame(self.roster), self.words))
 
     @classmethod
-    def decode(cls, data: bytes) -> MaskedVector:
+    def decode(cls, data: bytes | memoryview) -> MaskedVector:
         """Return what the bytes encode, or raise SecureSumError; the layout says how many words there must be."""
         reader = Reader(data, "a masked vector")
         reader.header(cls.KIND)
-        return cls(reader.take(DIGEST_BYTES), reader.rest())
+        roster = reader.take(DIGEST_BYTES)
+        if any(reader.take(cls.OFFSET - len(header(cls.KIND)) - DIGEST_BYTES)):
+            raise reader.refusal("has something where nothing may stand")
+        return cls(roster, reader.rest())
 
 
 @dataclass(frozen=True)
@@ -114,7 +136,7 @@ class SurvivorList:
         return header(self.KIND) + self.roster + indices(self.survivors)
 
     @classmethod
-    def decode(cls, data: bytes) -> SurvivorList:
+    def decode(cls, data: bytes | memoryview) -> SurvivorList:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "the list of survivors")
         reader.header(cls.KIND)
@@ -136,7 +158,7 @@ class Confirmation:
         return header(self.KIND) + self.signature
 
     @classmethod
-    def decode(cls, data: bytes) -> Confirmation:
+    def decode(cls, data: bytes | memoryview) -> Confirmation:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "a confirmation of the survivors")
         reader.header(cls.KIND)
@@ -159,7 +181,7 @@ class Agreement:
         return header(self.KIND) + number(len(self.signatures), 4) + b"".join(rows)
 
     @classmethod
-    def decode(cls, data: bytes) -> Agreement:
+    def decode(cls, data: bytes | memoryview) -> Agreement:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "the agreement on the survivors")
         reader.header(cls.KIND)
@@ -187,7 +209,7 @@ class Opening:
         return header(self.KIND) + number(len(rows), 4) + b"".join(rows)
 
     @classmethod
-    def decode(cls, data: bytes) -> Opening:
+    def decode(cls, data: bytes | memoryview) -> Opening:
         """Return what the bytes encode, or raise SecureSumError."""
         reader = Reader(data, "the opening of shares")
         reader.header(cls.KIND)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+import numpy as np
+from numpy.typing import NDArray
+
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
 from foedus.federation.messages import ParticipantId
@@ -16,7 +19,7 @@ from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.graph import Shape, pick, shape
 from foedus.privacy.secure_sum.keys import Identities, IdentityKey, RoundKeys
-from foedus.privacy.secure_sum.masks import Vector, add_masks_in_place, copied
+from foedus.privacy.secure_sum.masks import Layout, Vector, add_masks_in_place
 from foedus.privacy.secure_sum.messages import (
     SHARE_BYTES,
     Agreement,
@@ -37,7 +40,7 @@ from foedus.privacy.secure_sum.terms import Terms
 RecordOnce = Callable[[Mapping[str, bytes]], None]
 
 # Made by take_part: yields answers, is sent the coordinator's messages.
-Participation = Generator[bytes, bytes, None]
+Participation = Generator[bytes | memoryview, bytes, None]
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,18 @@ class _Round:
 
 
 def take_part(
-    member: Member, terms: Terms, invitation: bytes, vector: Vector, entropy: Entropy
-) -> Generator[bytes, bytes, None]:
+    member: Member,
+    terms: Terms,
+    invitation: bytes,
+    vector: Vector,
+    entropy: Entropy,
+    *,
+    memory: NDArray[np.uint8] | None = None,
+) -> Participation:
     """Yield this participant's answers to the coordinator's five messages, the first of which is the invitation.
 
-    terms: what the participant itself knows the sum to be of. vector: its words; they are not changed.
+    terms: what the participant itself knows the sum to be of. vector: its words; they are not changed,
+        unless they lie in memory that is given too: that of MaskedVector.blank, which is then sent itself.
     Guarantee: as long as fewer than the stated number collude with the coordinator, all that they and it
         learn of the vector is in the sum over all honest survivors of one signed roster. Which messages
         come, in which order, how often, and from whom, is the coordinator's choice.
@@ -107,9 +117,9 @@ def take_part(
 
     delivery = Delivery.decode((yield SealedShares(now.roster.digest, sealed).encode()))
     held = _accept_delivery(now, delivery)
-    masked = _masked(now, set(picks) | held.keys(), delivery.sharers, vector)
+    masked = _masked(now, terms.layout, (set(picks) | held.keys()) & set(delivery.sharers), vector, memory)
 
-    listed = SurvivorList.decode((yield MaskedVector(now.roster.digest, terms.layout.to_bytes(masked)).encode()))
+    listed = SurvivorList.decode((yield masked))
     del masked
     statement = _accept_survivors(now, delivery.sharers, listed)
     signature = member.identity.sign(statement)
@@ -168,25 +178,32 @@ def _accept_delivery(now: _Round, delivery: Delivery) -> Mapping[int, bytes]:
     }
 
 
-def _masked(now: _Round, neighbours: set[int], sharers: Sequence[int], vector: Vector) -> Vector:
-    """Return the vector under this participant's own mask and one with each neighbour that shared."""
+def _masked(
+    now: _Round, layout: Layout, neighbours: set[int], vector: Vector, memory: NDArray[np.uint8] | None
+) -> memoryview:
+    """Return the message with the vector under this participant's own mask and one with each of the neighbours.
+
+    It is made where it is sent from: a copy of a large vector takes as long as several masks.
+    """
     name, names, roster = now.member.name, now.roster.names, now.roster
     pairs = {
         other: keys.pair_mask_key(
             keys.agreed(now.keys.mask_side, roster.members[other].mask_key), roster.digest, name, names[other]
         )
-        for other in sorted(neighbours & set(sharers))
+        for other in sorted(neighbours)
     }
-    masked = copied(vector)
+    message = MaskedVector.blank(layout)[0] if memory is None else memory
+    message[: MaskedVector.OFFSET] = np.frombuffer(MaskedVector.frame(roster.digest), dtype=np.uint8)
     add_masks_in_place(
-        masked,
+        layout.from_bytes(message[MaskedVector.OFFSET :].data),
         added=[
             keys.own_mask_key(now.keys.seed, roster.digest, name),
             *(key for other, key in pairs.items() if now.own < other),
         ],
         taken=[key for other, key in pairs.items() if now.own > other],
+        start=vector,
     )
-    return masked
+    return message.data
 
 
 def _accept_survivors(now: _Round, sharers: Sequence[int], listed: SurvivorList) -> bytes:

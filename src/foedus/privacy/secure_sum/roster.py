@@ -49,7 +49,7 @@ class Advertisement:
         return replace(plain, signature=identity.sign(plain._unsigned()))
 
     @classmethod
-    def decode(cls, data: bytes) -> Advertisement:
+    def decode(cls, data: bytes | memoryview) -> Advertisement:
         """Return the advertisement in these bytes, its signature unchecked.
 
         Raises: SecureSumError if they are not the encoding of any.
@@ -91,7 +91,7 @@ class Roster:
         return header(ROSTER) + count + b"".join(member.encode() for member in self.members)
 
     @classmethod
-    def decode(cls, data: bytes) -> Roster:
+    def decode(cls, data: bytes | memoryview) -> Roster:
         """Return the roster in these bytes, its signatures unchecked.
 
         Raises: SecureSumError if they are not the encoding of any, with names in rising order.

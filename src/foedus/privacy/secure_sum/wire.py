@@ -60,7 +60,7 @@ class Reader:
     Every method raises SecureSumError for what its counterpart could not have written.
     """
 
-    def __init__(self, data: bytes, what: str) -> None:
+    def __init__(self, data: bytes | memoryview, what: str) -> None:
         self._data = memoryview(data)
         self._at = 0
         self._what = what

@@ -15,7 +15,16 @@ from torch import Tensor
 
 from foedus.core.errors import SignatureError
 from foedus.core.trees import ParamTree
-from foedus.federation.messages import Broadcast, CountPairs, Evaluate, LocalUpdate, Request, Train, Trees
+from foedus.federation.messages import (
+    Broadcast,
+    CountPairs,
+    Evaluate,
+    LocalUpdate,
+    Request,
+    SecureSumStep,
+    Train,
+    Trees,
+)
 from foedus.privacy.signing.canonical import canonical, digest
 from foedus.privacy.signing.merkle import LEAF, MerkleTree
 
@@ -69,6 +78,9 @@ def request_digest(request: Request) -> bytes:
             return digest("evaluate", {"params": tree_digest(request.params).hex(), **asked})
         case CountPairs():
             return digest("count_pairs", {"merges": [list(merge) for merge in request.merges]})
+        case SecureSumStep():
+            work = request_digest(request.of).hex() if request.of is not None else None
+            return digest("secure_sum", {"message": hashlib.sha256(request.message).hexdigest(), "of": work})
 
 
 def _broadcast(sent: Broadcast) -> Mapping[str, object]:

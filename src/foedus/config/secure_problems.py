@@ -1,0 +1,56 @@
+"""What does not go with secure sums, each with its reason: nothing leaves in the clear that was to be summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from foedus.config import sections
+from foedus.config.sections import RunConfig
+
+
+def secure_problems(config: RunConfig) -> Iterator[str]:
+    """Yield everything that the secure_sum section and the rest contradict each other in."""
+    chosen = config.secure_sum
+    if not isinstance(chosen, sections.Masks):
+        return
+    if config.evaluation.per_site:
+        yield (
+            "evaluation.per_site: shows single participants' figures, and under secure_sum nobody but themselves has "
+            "these; set it to false"
+        )
+    if isinstance(config.privacy, sections.ParticipantPrivacy):
+        yield (
+            "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
+            "knowing; use privacy: records, or secure_sum: none"
+        )
+    if isinstance(config.signatures, sections.Ed25519):
+        yield (
+            "signatures: are over each update by itself, and under masks nobody sees one; the sum's own messages are "
+            "signed all the same; use none, or secure_sum: none"
+        )
+    if not isinstance(config.compression, sections.Uncompressed):
+        yield (
+            f"compression: is {config.compression.kind}, but under masks a value takes four bytes whatever it is; use "
+            "none, or secure_sum: none"
+        )
+    if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:
+        yield (
+            "strategy.streaming: sends each participant what it lacks, and under secure_sum all of them sign that they "
+            "were sent the same; leave it out"
+        )
+    if isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE):
+        yield (
+            "model.tokenizer: bpe is learnt from each participant's counts in the clear; use bytes, or a tokenizer "
+            "that there is already"
+        )
+    if config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:
+        yield (
+            f"secure_sum.max_weight: is needed with strategy.weighting {config.strategy.weighting}: the most tokens "
+            "that a participant may count by"
+        )
+    cohort = config.rounds.cohort
+    if isinstance(cohort, sections.Fixed) and cohort.size < chosen.min_cohort:
+        yield (
+            f"rounds.cohort.size: is {cohort.size}, and secure_sum.min_cohort is {chosen.min_cohort}: no round would "
+            "stand; choose a larger cohort"
+        )

@@ -1,0 +1,229 @@
+"""Secure sums inside a run: the collector that drives one over an engine, and the side that answers it.
+
+Both halves derive the terms from what they have themselves: the coordinator from the strategy, the
+participant from the request that it got and the update that it made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from foedus.core.entropy import Entropy
+from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
+from foedus.federation.collect import Collected, CollectedEvaluation, Collector, Received, Requests, RunningSum
+from foedus.federation.messages import (
+    Evaluate,
+    Evaluation,
+    Failure,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    SecureSumAnswer,
+    SecureSumStep,
+    Sums,
+    Train,
+    Trees,
+    payload_bytes,
+)
+from foedus.federation.protocols import Algorithm
+from foedus.privacy.secure_sum.contents import (
+    Contents,
+    Scale,
+    contents_of_evaluations,
+    contents_of_updates,
+    read_evaluations,
+    read_updates,
+    write_evaluation,
+    write_update,
+)
+from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
+from foedus.privacy.secure_sum.keys import Identities
+from foedus.privacy.secure_sum.messages import MaskedVector
+from foedus.privacy.secure_sum.participant import Member, Participation, take_part
+from foedus.privacy.secure_sum.terms import Rules, Terms
+from foedus.privacy.signing.digests import request_digest
+
+UPDATE, EVALUATION = "update", "evaluation"
+
+
+@dataclass
+class _Digests:
+    """Remembers the digest of the last request: in one process, all participants are sent the same object."""
+
+    last: tuple[Train | Evaluate, bytes] | None = None
+
+    def of(self, request: Train | Evaluate) -> bytes:
+        if self.last is None or self.last[0] is not request:
+            self.last = request, request_digest(request)
+        return self.last[1]
+
+
+@dataclass(frozen=True)
+class SecureSums:
+    """What all sides of a run agree on before it begins.
+
+    statistics_like: names and shapes of evaluation statistics.
+    """
+
+    task: str
+    run: str
+    rules: Rules
+    scale: Scale
+    identities: Identities
+    algorithm: Algorithm
+    statistics_like: Sums
+    _digests: _Digests = field(default_factory=_Digests, repr=False)
+
+    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents) -> Terms:
+        """Return the terms of the sum that a request asks for."""
+        purpose = UPDATE if isinstance(request, Train) else EVALUATION
+        return Terms(
+            self.task,
+            self.run,
+            round_number,
+            purpose,
+            self._digests.of(request),
+            contents.settings,
+            self.rules,
+            contents.layout,
+        )
+
+    def collect_updates(self, requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:
+        """Fill `total` with a sum that nobody can open further, in five exchanges; without one it stays empty."""
+        train = _the_same(requests)
+        if train is None:
+            return Collected(total, {}, {}, {}, 0, 0)
+        contents = contents_of_updates(total.averaged_like, total.summed_like, self.scale)
+        terms = self.terms(train, train.broadcast.clock.round, contents)
+        outcome, down, up = yield from _driven(terms, tuple(requests), self.identities, train)
+        left_out, clipped = dict(outcome.left_out), None
+        if outcome.total is None:
+            left_out = {name: left_out.get(name, outcome.reason or "") for name in requests}
+        else:
+            clipped = read_updates(contents.read(outcome.total), len(outcome.survivors), total)
+        return Collected(total, left_out, {}, {}, down, up, clipped)
+
+    def collect_evaluations(
+        self, cohort: Sequence[ParticipantId], request: Evaluate, round_number: int
+    ) -> Collector[CollectedEvaluation]:
+        """Return the statistics' sum over all sites, without any site's own."""
+        contents = contents_of_evaluations(self.statistics_like, self.scale)
+        terms = self.terms(request, round_number, contents)
+        outcome, down, up = yield from _driven(terms, tuple(cohort), self.identities, request)
+        left_out, union = dict(outcome.left_out), {}  # type: dict[ParticipantId, str], Sums
+        if outcome.total is None:
+            left_out = {name: left_out.get(name, outcome.reason or "") for name in cohort}
+        else:
+            union = read_evaluations(contents.read(outcome.total), self.statistics_like)
+        return CollectedEvaluation(union, {}, left_out, down, up)
+
+
+def _the_same(requests: Mapping[ParticipantId, Train]) -> Train | None:
+    """Return the one request that all are sent.
+
+    Raises: ConfigError if they are sent different ones, for then they would not sign the same.
+    """
+    different = {id(request): request for request in requests.values()}
+    if len(different) > 1:
+        raise ConfigError(
+            "under secure_sum everybody signs that it was sent the same, but this strategy sends some less than "
+            "others; use another strategy, or secure_sum: none"
+        )
+    return next(iter(different.values()), None)
+
+
+def _driven(
+    terms: Terms, cohort: tuple[ParticipantId, ...], identities: Identities, of: Train | Evaluate
+) -> Generator[Requests | None, Received, tuple[Outcome, int, int]]:
+    """Run the coordinator's side over the engine's exchanges; return what came of it, and the bytes down and up."""
+    down, up, first = 0, 0, True
+    coordinator = sum_securely(terms, cohort, identities)
+    messages = next(coordinator)
+    work_bytes = payload_bytes(of)
+    while True:
+        requests = {name: SecureSumStep(message, of if first else None) for name, message in (messages or {}).items()}
+        down += sum(len(request.message) + (work_bytes if first else 0) for request in requests.values())
+        received = yield requests
+        while received is not None:
+            sender, reply = received
+            if sender in requests:
+                up += payload_bytes(reply)
+                coordinator.send((sender, _answer_of(reply)))
+            received = yield None
+        first = False
+        try:
+            messages = coordinator.send(None)
+        except StopIteration as finished:
+            outcome: Outcome = finished.value
+            return outcome, down, up
+
+
+def _answer_of(reply: Reply) -> bytes | memoryview | SecureSumError:
+    match reply:
+        case SecureSumAnswer():
+            return reply.message
+        case Failure():
+            return SecureSumError(reply.reason)
+        case _:
+            return SecureSumError(f"it answered a message of a secure sum with {type(reply).__name__}")
+
+
+class SecureSide:
+    """One participant's side over a whole run: at most one sum at a time, its secrets gone with the last answer.
+
+    entropy: where keys come from; each sum has a stream of its own.
+    """
+
+    def __init__(self, member: Member, sums: SecureSums, entropy: Callable[[], Entropy] = Entropy.secret) -> None:
+        self._member = member
+        self._sums = sums
+        self._entropy = entropy
+        self._participation: Participation | None = None
+
+    def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
+        """Return the answer to one message. work: does what the first message asks for, and returns the plain result.
+
+        Raises: SecureSumError for a message that breaks the rules; ParticipantError for work that cannot be summed.
+        """
+        try:
+            if step.of is None:
+                if self._participation is None:
+                    raise SecureSumError("a message came for a secure sum that this participant takes no part in")
+                return SecureSumAnswer(self._participation.send(step.message))
+            self._participation = None
+            result = work(step.of)
+            if isinstance(result, Failure):
+                return result
+            self._participation = self._begin(step, step.of, result)
+            return SecureSumAnswer(next(self._participation))
+        except StopIteration:
+            self._participation = None
+            raise SecureSumError("a message came for a secure sum that is over") from None
+        except Exception:
+            self._participation = None
+            raise
+
+    def _begin(self, step: SecureSumStep, of: Train | Evaluate, result: Reply) -> Participation:
+        sums, scale = self._sums, self._sums.scale
+        match of, result:
+            case Train(), LocalUpdate():
+                like = self._templates(of)
+                contents = contents_of_updates(*like, scale)
+                memory, vector = MaskedVector.blank(contents.layout)
+                write_update(result, like, scale, contents, vector)
+                terms = sums.terms(of, of.broadcast.clock.round, contents)
+            case Evaluate(), Evaluation():
+                contents = contents_of_evaluations(sums.statistics_like, scale)
+                memory, vector = MaskedVector.blank(contents.layout)
+                write_evaluation(result.sums, sums.statistics_like, contents, vector)
+                terms = sums.terms(of, Terms.decode(step.message).round, contents)
+            case _:
+                raise ParticipantError(f"its work for a secure sum came out as {type(result).__name__}")
+        return take_part(self._member, terms, step.message, vector, self._entropy(), memory=memory)
+
+    def _templates(self, of: Train) -> tuple[Trees, Trees]:
+        """Return names and shapes that the strategy declares for parameters like those that were sent."""
+        params = of.broadcast.decoded().params
+        algorithm = self._sums.algorithm
+        return algorithm.templates(params, averaged=True), algorithm.templates(params, averaged=False)

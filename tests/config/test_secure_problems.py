@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from foedus.config.loading import load_config
+from foedus.config.problems import problems
+from foedus.config.secure_sums import greatest_weight
+
+SMALL: dict[str, Any] = {
+    "task": {"kind": "text_classification", "text": "t", "label": "l", "labels": ["a", "b"]},
+    "model": {"path": "m"},
+    "participants": {"train": "*.csv"},
+    "secure_sum": "masks",
+    "evaluation": {"per_site": False},
+}
+TEXT = {"kind": "causal_lm", "text": "t"}
+RECORDS = {"kind": "records", "epsilon": 8}
+
+
+def found(**values: Any) -> list[str]:
+    return problems(load_config(SMALL | values))
+
+
+def test_masks_go_with_a_plain_run_and_with_hidden_records() -> None:
+    assert found() == []
+    assert found(privacy=RECORDS, strategy={"kind": "fedavg", "weighting": "uniform"}) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "begin"),
+    [
+        ({"evaluation": {"per_site": True}}, "evaluation.per_site: shows single participants' figures"),
+        ({"signatures": "ed25519"}, "signatures: are over each update by itself"),
+        ({"compression": "int8"}, "compression: is int8, but under masks a value takes four bytes"),
+        (
+            {"privacy": {"kind": "participants", "epsilon": 8}, "strategy": {"kind": "fedavg", "weighting": "uniform"}},
+            "secure_sum: masks show every participant who else takes part",
+        ),
+        (
+            {"rounds": {"cohort": {"kind": "fixed", "size": 2}}},
+            "rounds.cohort.size: is 2, and secure_sum.min_cohort is 3",
+        ),
+        (
+            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}},
+            "secure_sum.max_weight: is needed with strategy.weighting tokens",
+        ),
+        (
+            {"task": TEXT, "strategy": {"kind": "diloco", "weighting": "uniform", "streaming": {"fragments": 2}}},
+            "strategy.streaming: sends each participant what it lacks",
+        ),
+        (
+            {
+                "task": TEXT,
+                "model": {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "size": 300}},
+            },
+            "model.tokenizer: bpe is learnt from each participant's counts",
+        ),
+    ],
+)
+def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(values: dict[str, Any], begin: str) -> None:
+    assert any(problem.startswith(begin) for problem in found(**values)), found(**values)
+
+
+def test_the_greatest_weight_follows_from_the_rows() -> None:
+    config = load_config(SMALL)
+    assert greatest_weight(config, {"a": 300, "b": 512}) == 512
+    assert greatest_weight(config, {"a": 513}) == 1024
+    uniform = load_config(SMALL | {"strategy": {"kind": "fedavg", "weighting": "uniform"}})
+    assert greatest_weight(uniform, {"a": 300}) == 1
