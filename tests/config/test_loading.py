@@ -200,8 +200,8 @@ ONE_PROBLEM = [
     ("name: [a]", "name: is a list of 1; must be text (line 9)"),
     (
         "<<: {seed: 1}",
-        "<<: unknown key; known are name, seed, task, model, participants, strategy, compression, privacy, local, "
-        "rounds, evaluation, device, output (line 9)",
+        "<<: unknown key; known are name, seed, task, model, participants, strategy, compression, privacy, "
+        "secure_sum, signatures, local, rounds, evaluation, device, output (line 9)",
     ),
 ]
 

@@ -53,7 +53,7 @@ def test_masks_go_with_a_plain_run_and_with_hidden_records() -> None:
         (
             {
                 "task": TEXT,
-                "model": {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "size": 300}},
+                "model": {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "vocabulary": 300}},
             },
             "model.tokenizer: bpe is learnt from each participant's counts",
         ),

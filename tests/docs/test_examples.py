@@ -29,7 +29,10 @@ def test_every_example_can_be_run_as_it_is(path: Path, tmp_path: Path) -> None:
     explanation = foedus.explain(path, overrides=[f"output.folder={tmp_path}", *quick])
     assert explanation.problems == []
     assert explanation.participants
-    assert all(holding.rows["train"] > 0 and holding.rows["test"] > 0 for holding in explanation.participants)
+    assert all(holding.rows["train"] > 0 for holding in explanation.participants)
+    assert (
+        sum(holding.rows.get("test", 0) > 0 for holding in explanation.participants) > len(explanation.participants) / 2
+    )
 
 
 def tiny(folder: Path, name: str, **changes: Any) -> Mapping[str, Any]:

@@ -40,7 +40,7 @@ METRICS: dict[Head, set[str]] = {
     "masked_lm": {"perplexity", "loss", "token_accuracy"},
     "sequence_to_sequence": {"perplexity", "loss", "token_accuracy"},
 }
-NUMBER_BYTES = 16  # of an update's weight and its loss
+NUMBER_BYTES = 32  # of an update's weight, loss, steps and tokens
 
 
 @pytest.mark.parametrize(("family", "head"), CASES, ids=str)
