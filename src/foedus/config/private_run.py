@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
@@ -143,7 +144,7 @@ def idle_entropy() -> Entropy:
     return Entropy.kept(os.urandom(KEY_BYTES))
 
 
-def noise_key_of(folder: RunFolder) -> Any:
+def noise_key_of(folder: RunFolder) -> Path:
     """Return where a stream's noise key lies while its run is on: beside the checkpoints, never in them."""
     return folder.path / ".noise-key"
 
