@@ -51,7 +51,7 @@ class Shape:
 
         >>> print(shape(5, Rules()).describe())
         5 participants: each shares with all 4 others, any 4 of 5 holders open a secret, 4 must stay to the end; \
-safe against the coordinator and 1 colluding (certainly), survives 1 vanishing (certainly)
+safe against the coordinator and 2 colluding (certainly), survives 1 vanishing (certainly)
         """
         others = "all" if self.neighbours == self.participants - 1 else "its own draw of"
         return (

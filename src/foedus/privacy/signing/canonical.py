@@ -19,7 +19,7 @@ def canonical(value: Any) -> bytes:
     r"""Return the canonical text of a value made of None, booleans, finite numbers, text, lists and mappings.
 
     >>> canonical({"b": [1, 1.0, None], "a": "é"})
-    b'{"a":"\u00e9","b":[1,1.0,null]}'
+    b'{"a":"\\u00e9","b":[1,1.0,null]}'
 
     Raises: TypeError or ValueError if it holds anything else; a mapping's keys are text.
     """
