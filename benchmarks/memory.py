@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import foedus
+from benchmarks.peak_memory import peak_mebibytes
 from benchmarks.plain_loop import train_plainly
 from benchmarks.settings import SETTINGS
 from benchmarks.simulation import federated_round
@@ -30,7 +30,7 @@ def _measure(settings: str, participants: int, kind: str) -> None:
         train_plainly(assembly)
     else:
         federated_round(assembly)()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_mebibytes())
 
 
 def main() -> None:

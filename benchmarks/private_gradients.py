@@ -8,7 +8,6 @@ disturb less than the clock's; each private step is divided by the plain step ri
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
+from benchmarks.peak_memory import peak_mebibytes
 from foedus.core.entropy import Entropy
 from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.privacy.gradients.clipped_sums import ClippedSums
@@ -187,7 +187,7 @@ def _measure_memory(setting: str, kind: str) -> None:
     step = step_of(kind, make(setting))
     for _ in range(3):
         step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_mebibytes())
 
 
 def noise_share(setting: str) -> float:
