@@ -39,6 +39,10 @@ def test_what_goes_with_privacy_is_filled_in_so_that_a_few_lines_do(values: dict
 @pytest.mark.parametrize(
     ("values", "begin"),
     [
+        (
+            {"privacy": {**RECORDS, "person_at": "several_participants"}},
+            "privacy.epsilon: is 8, to which each participant keeps by itself; what several spend",
+        ),
         ({"privacy": {"kind": "records"}}, "privacy: neither of epsilon and noise_multiplier are given; give one"),
         (
             {"privacy": {**RECORDS, "noise_multiplier": 1.0}},

@@ -85,6 +85,14 @@ def test_what_is_spent_is_what_the_noise_the_sampling_and_the_steps_say(tmp_path
     assert result.summary["privacy"]["delta"] == 0.006  # 1 / (10 * 16), rounded down
 
 
+def test_what_several_participants_spend_on_one_person_adds_up(tmp_path: Path) -> None:
+    privacy = {**RECORDS, "person_at": "several_participants"}
+    result = foedus.run(private_run(tmp_path, privacy=privacy))
+    together = epsilon([(PoissonGaussian(1.0, 4 / 16), STEPS * 2 * len(SITES))], 0.006)
+    assert result.summary["privacy"]["epsilon"] == pytest.approx(together, rel=1e-3)
+    assert together > 1.5 * spent_by_records(2)
+
+
 def test_two_private_runs_differ_and_two_reproducible_ones_do_not(tmp_path: Path) -> None:
     secret = [foedus.run(private_run(tmp_path, name=name)).folder for name in ("a", "b")]
     assert weights(secret[0]) != weights(secret[1])

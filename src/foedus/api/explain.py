@@ -140,6 +140,8 @@ def _expected_cohort(cohort: sections.Cohort, population: float) -> float:
             return cohort.size
         case sections.Poisson():
             return cohort.rate * population
+        case sections.Cyclic():
+            return population / cohort.separation
         case _:
             return population
 

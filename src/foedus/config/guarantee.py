@@ -12,7 +12,6 @@ from foedus.config.privacy import Plans
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting
 from foedus.privacy.clipping_rules import FixedClip
-from foedus.privacy.events import Gaussian
 from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan, charges
 
 TRIED = (
@@ -36,7 +35,7 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
             against = "those who see the models, but not against the coordinator, which sees every upload"
         case _:
             assert isinstance(privacy, sections.RecordPrivacy), "the plans are of this section"
-            unit, delta = str(next(iter(plans.values())).unit), max(plan.delta for plan in plans.values())
+            unit, delta = str(next(iter(plans.values())).unit), joint_delta(privacy, plans)
             facts, limits = _of_records(privacy, plans, rounds)
             against = "everyone but the participant that holds it, the coordinator included"
     private = privacy.noise == "secret"
@@ -72,12 +71,21 @@ def spent_by_round(plans: Plans, rounds: int, *, composed: bool = False) -> Sequ
     if not isinstance(plans, Mapping):
         return accounting.epsilon_by_round(plans, rounds)
     if composed:
-        delta = max(plan.delta for plan in plans.values())
-        so_far = ([charge for plan in plans.values() for charge in charges(plan, done)] for done in range(rounds + 1))
-        return [accounting.epsilon(spent, delta) if spent else 0.0 for spent in so_far]
+        return [
+            accounting.federation_guarantee(
+                {name: (charges(plan, done), plan.delta) for name, plan in plans.items()}, "several"
+            ).epsilon
+            for done in range(rounds + 1)
+        ]
     distinct = {(plan.event(), plan.steps_per_round, plan.delta): plan for plan in plans.values()}
     tables = [accounting.epsilon_by_round(plan, rounds) for plan in distinct.values()]
     return [max(values) for values in zip(*tables, strict=True)]
+
+
+def joint_delta(privacy: sections.RecordPrivacy, plans: Mapping[ParticipantId, RecordPlan]) -> float:
+    """Return the delta of the federation's epsilon: the worst site's, or of what is composed the least of all."""
+    deltas = [plan.delta for plan in plans.values()]
+    return max(deltas) if privacy.person_at == "one_participant" else min(deltas)
 
 
 def upwards(epsilon: float) -> str:
@@ -134,7 +142,7 @@ def _of_participants(plan: CohortPlan | StreamPlan, rounds: int) -> tuple[Mappin
     ]
     match plan:
         case CohortPlan():
-            seen = accounting.epsilon([(Gaussian(plan.noise_multiplier), rounds)], plan.delta)
+            seen = accounting.epsilon_if_cohort_is_seen(plan, rounds)
             facts["mechanism"] = "DP-FedAvg: cohorts by secret coins, Gaussian noise on the sum of clipped uploads"
             facts["epsilon for who sees the cohorts"] = upwards(seen)
             limits.append(

@@ -53,6 +53,11 @@ def _exact_figures(config: RunConfig, privacy: Private) -> Iterator[str]:
 
 
 def _records(config: RunConfig, privacy: sections.RecordPrivacy) -> Iterator[str]:
+    if privacy.person_at == "several_participants" and privacy.epsilon is not None:
+        yield (
+            f"privacy.epsilon: is {privacy.epsilon:g}, to which each participant keeps by itself; what several spend "
+            "on one person adds up to more. Give noise_multiplier; foedus privacy plan says what it comes to"
+        )
     task, local, strategy = config.task, config.local, config.strategy
     packing = isinstance(task, sections.CausalLM | sections.MaskedLM) and task.packing
     if packing and privacy.record == "row":

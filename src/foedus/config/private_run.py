@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
-from foedus.config.guarantee import spent_by_round
+from foedus.config.guarantee import joint_delta, spent_by_round
 from foedus.config.privacy import Plans, is_reproducible
 from foedus.core.entropy import KEY_BYTES, Entropy
 from foedus.core.errors import BudgetError
@@ -45,7 +45,7 @@ class PrivateRun:
 class RunGuard:
     """The ledgers' guard, if there is one, and what a round's record says.
 
-    table: what so many rounds cost. least: whether it is more than any single payer's ledger knows of: the records
+    table: what so many rounds cost. composed: whether it is more than any single payer's ledger knows of: the records
         of one person that lie at several participants.
     noise_key: a stream's, deleted when the run is over.
     """
@@ -54,7 +54,7 @@ class RunGuard:
     delta: float
     table: Sequence[float]
     ledgers: LedgerGuard | None
-    least: bool = False
+    composed: bool = False
     folder: RunFolder | None = None
 
     def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
@@ -72,8 +72,8 @@ class RunGuard:
         if self.ledgers is None:
             return {"unit": self.unit, "epsilon": self.table[round_number], "delta": self.delta, "private": False}
         record = self.ledgers.record(round_number)
-        if self.least and record:
-            record = {**record, "epsilon": max(record["epsilon"], self.table[round_number])}
+        if self.composed and record:
+            record = {**record, "epsilon": max(record["epsilon"], self.table[round_number]), "delta": self.delta}
         return record
 
     def finish(self) -> None:
@@ -97,9 +97,12 @@ def begin_private_run(
     privacy = config.privacy
     assert not isinstance(privacy, sections.NoPrivacy), "there is nothing to begin"
     rounds = config.rounds.count
-    by_records = isinstance(plans, Mapping)
     some = next(iter(plans.values())) if isinstance(plans, Mapping) else plans
-    delta = max(plan.delta for plan in plans.values()) if isinstance(plans, Mapping) else plans.delta
+    if isinstance(plans, Mapping):
+        assert isinstance(privacy, sections.RecordPrivacy), "the plans are of this section"
+        delta = joint_delta(privacy, plans)
+    else:
+        delta = plans.delta
     several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
     table = spent_by_round(plans, rounds, composed=several)
     if is_reproducible(privacy):
@@ -107,12 +110,12 @@ def begin_private_run(
         guard = RunGuard(some.unit, delta, table, None)
         return PrivateRun(guard, Entropy.reproducible_from(key.child("privacy")))
     identity = run_identity(folder.identity)
-    if by_records:
+    if isinstance(plans, Mapping):
         outbox = Outbox(folder.outbox)
         payers = _participants_pay(privacy, plans, sites)
         ledgers = LedgerGuard(identity, rounds, payers, outbox=outbox)
         _refuse_spent(ledgers, folder)
-        return PrivateRun(RunGuard(some.unit, delta, table, ledgers, least=several), Entropy.secret(), outbox)
+        return PrivateRun(RunGuard(some.unit, delta, table, ledgers, composed=several), Entropy.secret(), outbox)
     federation = _federation_pays(privacy, plans, sites, config.name)
     if not isinstance(plans, StreamPlan):
         ledgers = LedgerGuard(identity, rounds, {}, federation=federation)

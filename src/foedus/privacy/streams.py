@@ -14,6 +14,7 @@ import torch
 from foedus.core.entropy import KEY_BYTES, Entropy
 from foedus.core.errors import ParticipantError, RunFolderError
 from foedus.core.trees import ParamTree
+from foedus.federation.checkpoints import sync
 from foedus.federation.protocols import Memory
 from foedus.privacy.correlated import NoiseMemory, next_noise
 from foedus.privacy.plan import StreamPlan
@@ -43,7 +44,7 @@ def create_noise_key(path: Path) -> Entropy:
     finally:
         os.close(descriptor)
         draft.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
     return Entropy.kept(key)
 
 
@@ -84,7 +85,7 @@ def delete_noise_key(path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     path.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 class CorrelatedNoise:
@@ -151,11 +152,3 @@ def participated(memory: Memory, plan: StreamPlan, round_index: int) -> Memory:
             f"(min_separation {plan.min_separation}); asked in round {round_index + 1}, it refused"
         )
     return {PARTICIPATION: {"count": torch.tensor(count + 1), "last_round": torch.tensor(round_index)}}
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

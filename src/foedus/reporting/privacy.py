@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from foedus.config.guarantee import upwards
 from foedus.reporting.charts import Line, line_chart
 from foedus.reporting.frame import SMALL, Caption
 from foedus.reporting.page import Figure, Table
@@ -34,9 +35,9 @@ def spending_figures(run: Run) -> Sequence[Figure]:
     if not spent:
         return []
     caption = Caption(
-        "privacy-spent", "Privacy spent", f"Epsilon rises over {len(spent)} rounds to {epsilon_text(spent[-1][1])}."
+        "privacy-spent", "Privacy spent", f"Epsilon rises over {len(spent)} rounds to {upwards(spent[-1][1])}."
     )
-    table = Table("Privacy spent", ["round", "epsilon"], [[f"{number:,}", epsilon_text(eps)] for number, eps in spent])
+    table = Table("Privacy spent", ["round", "epsilon"], [[f"{number:,}", upwards(eps)] for number, eps in spent])
     chart = line_chart(caption, [Line("spent", spent, "s1")], y_label="epsilon", size=SMALL)
     figures = [Figure(caption, chart, table, half=True)]
     metric = run.summary.headline
@@ -45,20 +46,9 @@ def spending_figures(run: Run) -> Sequence[Figure]:
     if reached:
         title = f"{metric_name(metric).capitalize()} for the privacy spent"
         caption = Caption("privacy-utility", title, f"{title}: the same rounds, over epsilon.")
-        table = Table(title, ["epsilon", metric_name(metric)], [[epsilon_text(e), metric_value(v)] for e, v in reached])
+        table = Table(title, ["epsilon", metric_name(metric)], [[upwards(e), metric_value(v)] for e, v in reached])
         lines = [Line("all sites", reached, "all")]
         chart = line_chart(caption, lines, y_label=metric_name(metric), size=SMALL, x_label="epsilon")
         note = "One run's way: another total would have had other noise in every round."
         figures.append(Figure(caption, chart, table, note, half=True))
     return figures
-
-
-def epsilon_text(epsilon: float) -> str:
-    """Return an epsilon as it is told: upwards, so that rounding promises nothing.
-
-    >>> epsilon_text(7.9912), epsilon_text(0.12341)
-    ('8.00', '0.13')
-    """
-    from math import ceil
-
-    return f"{ceil(epsilon * 100 - 1e-9) / 100:,.2f}"
