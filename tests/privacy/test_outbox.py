@@ -26,7 +26,8 @@ from foedus.federation.messages import (
     payload_bytes,
 )
 from foedus.federation.protocols import LocalTask, Memory
-from foedus.privacy.outbox import DecodedTree, Outbox, request_digest
+from foedus.privacy.outbox import DecodedTree, Outbox
+from foedus.privacy.signing.digests import request_digest
 from strategies.quadratics import QuadraticTask, point
 
 
@@ -149,7 +150,7 @@ def require_equal(left: Trees, right: Trees) -> None:
 
 def test_the_digest_depends_on_every_name_shape_type_value_and_the_clock_and_not_on_order() -> None:
     def digest(tree: Mapping[str, Tensor], name: str = "params", clock: Clock = Clock(0, 1)) -> str:  # noqa: B008
-        return request_digest(Train(Broadcast({name: tree}, clock)))
+        return request_digest(Train(Broadcast({name: tree}, clock))).hex()
 
     a, b = torch.tensor([1.0, 2.0]), torch.tensor([[3.0]], dtype=torch.bfloat16)
     assert digest({"a": a, "b": b}) == digest({"b": b, "a": a})

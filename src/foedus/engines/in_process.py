@@ -17,7 +17,8 @@ from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Repl
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.participant import Note, answer
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter, SecureAnswers
-from foedus.privacy.outbox import Outbox, request_digest
+from foedus.privacy.outbox import Outbox
+from foedus.privacy.signing.digests import request_digest
 
 INDEX = "participants.json"
 
@@ -108,7 +109,7 @@ class InProcessEngine:
     def _digest(self, request: Train) -> str:
         """Return the digest of a request, computed once for all who are sent it."""
         if id(request) not in self._digests:
-            self._digests[id(request)] = request_digest(request)
+            self._digests[id(request)] = request_digest(request).hex()
         return self._digests[id(request)]
 
     def settle(self, counted: Collection[ParticipantId]) -> None:

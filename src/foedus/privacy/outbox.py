@@ -25,7 +25,7 @@ from torch import Tensor
 from foedus.core.errors import ParticipantError
 from foedus.core.trees import ParamTree
 from foedus.federation.checkpoints import sync
-from foedus.federation.messages import LocalUpdate, ParticipantId, Train, Trees
+from foedus.federation.messages import LocalUpdate, ParticipantId, Trees
 from foedus.federation.protocols import Memory
 
 _ROUND = re.compile(r"round-(\d{5,})-[0-9a-f]{64}\.safetensors")
@@ -138,18 +138,6 @@ class Outbox:
         # a participant's name may hold what a file's may not, or be too long
         name = hashlib.sha256(participant.encode()).hexdigest()[:32]
         return self.folder / name / f"round-{round_number:05d}-{digest}.safetensors"
-
-
-def request_digest(request: Train) -> str:
-    """Return a digest of all that a training request says: the clock, and every tree as it is decoded."""
-    broadcast = request.broadcast.decoded()
-    digest = hashlib.sha256(f"foedus request 1 {broadcast.clock.round} {broadcast.clock.rounds}".encode())
-    for tree_name, tree in sorted(broadcast.trees.items()):
-        for name, tensor in sorted(tree.items()):
-            key = [tree_name, name, str(tensor.dtype), list(tensor.shape)]
-            digest.update(json.dumps(key).encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _flat(groups: Mapping[str, Trees]) -> tuple[dict[str, Tensor], list[tuple[str, str, str]]]:

@@ -17,8 +17,9 @@ from foedus.privacy.factors import BandedSquareRoot
 from foedus.privacy.ledger.guard import LedgerGuard, Payer, run_identity
 from foedus.privacy.ledger.ledger import Ledger
 from foedus.privacy.ledger.places import federation_ledger, participant_ledger
-from foedus.privacy.outbox import Outbox, request_digest
+from foedus.privacy.outbox import Outbox
 from foedus.privacy.plan import CohortPlan, Plan, StreamPlan
+from foedus.privacy.signing.digests import request_digest
 from privacy.ledger.small_plans import plan, rows
 from strategies.quadratics import point
 
@@ -107,8 +108,10 @@ def test_who_had_finished_its_reply_to_the_same_request_is_not_charged_again(tmp
     first = LedgerGuard("run", 10, payers, outbox=outbox)
     first.reserve(1, requests(1))
     update = LocalUpdate({"delta": {"x": torch.ones(1)}}, 1.0)
-    outbox.put("a", 1, request_digest(request(1)), update, {})
-    outbox.put("b", 1, request_digest(request(1, value=0.5)), update, {})  # of another request: no reply to this one
+    outbox.put("a", 1, request_digest(request(1)).hex(), update, {})
+    outbox.put(
+        "b", 1, request_digest(request(1, value=0.5)).hex(), update, {}
+    )  # of another request: no reply to this one
     second = LedgerGuard("run", 10, payers, outbox=outbox)
     play(second, 1)
     assert [uses(payers[name]) for name in NAMES] == [1, 2, 2]
@@ -126,7 +129,7 @@ def test_who_would_be_sent_another_request_than_its_reply_is_for_pays_again(tmp_
     LedgerGuard("run", 10, payers, outbox=outbox).reserve(1, requests(1))
     update = LocalUpdate({"delta": {"x": torch.ones(1)}}, 1.0)
     for name in NAMES:
-        outbox.put(name, 1, request_digest(request(1)), update, {})
+        outbox.put(name, 1, request_digest(request(1)).hex(), update, {})
     LedgerGuard("run", 10, payers, outbox=outbox).reserve(1, {**requests(1), "b": request(1, value=0.5)})
     assert [uses(payers[name]) for name in NAMES] == [1, 2, 1]
 

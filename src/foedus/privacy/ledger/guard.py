@@ -17,8 +17,9 @@ from foedus.federation.messages import ParticipantId, Train
 from foedus.privacy.ledger.composing import Charge, Tables
 from foedus.privacy.ledger.ledger import Ledger, Reserved, Standing
 from foedus.privacy.ledger.places import FEDERATION
-from foedus.privacy.outbox import Outbox, request_digest
+from foedus.privacy.outbox import Outbox
 from foedus.privacy.plan import Plan
+from foedus.privacy.signing.digests import request_digest
 
 THREADS = 16
 
@@ -152,7 +153,7 @@ class LedgerGuard:
         if self.outbox is not None and self.outbox.has_round(round_number):
             # most participants are sent the same one, of which the digest is computed once
             digests = {
-                id(request): request_digest(request) for request in {id(r): r for r in requests.values()}.values()
+                id(request): request_digest(request).hex() for request in {id(r): r for r in requests.values()}.values()
             }
             ready = {
                 name
