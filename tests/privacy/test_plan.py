@@ -10,7 +10,7 @@ from foedus.core.errors import ConfigError
 from foedus.privacy.clipping_rules import AdaptiveClip, FixedClip, update_multiplier
 from foedus.privacy.events import CorrelatedGaussian, Gaussian, PoissonGaussian, TruncatedPoissonGaussian
 from foedus.privacy.factors import BandedSquareRoot
-from foedus.privacy.plan import CohortPlan, Plan, RecordPlan, StreamPlan, charges, default_delta, reservation
+from foedus.privacy.plan import CohortPlan, Plan, RecordPlan, StreamPlan, charges, default_delta
 
 RECORDS = RecordPlan("record", 1.1, 0.1, 0.01, 10, 1e-5, 20_000)
 COHORT = CohortPlan(1.0, FixedClip(0.5), 1e-5, 1000, 0.05, 80)
@@ -58,10 +58,9 @@ def test_the_norm_falls_if_more_than_the_quantile_lie_within() -> None:
     assert clip.next_norm(0.1, -50.0, 100.0) == pytest.approx(0.1 * math.exp(0.1))  # none
 
 
-def test_a_stream_is_charged_once_and_set_aside_whole() -> None:
+def test_a_stream_is_charged_once() -> None:
     whole = CorrelatedGaussian(1.4, 200, 20, 10)
     assert charges(STREAM, 200) == ((whole, 1),)
-    assert [reservation(STREAM, index) for index in range(3)] == [((whole, 1),), (), ()]
     assert charges(STREAM, 0) == ()
     with pytest.raises(ConfigError, match="planned for 200 rounds"):
         charges(STREAM, 201)
@@ -71,12 +70,6 @@ def test_a_stream_that_ends_early_costs_less() -> None:
     multipliers = [STREAM.event(rounds).noise_multiplier for rounds in (1, 20, 21, 100, 200)]
     assert multipliers == sorted(multipliers, reverse=True)
     assert multipliers[-1] == 1.4
-
-
-@pytest.mark.parametrize("plan", [RECORDS, COHORT])
-def test_reservations_add_up_to_the_charges(plan: Plan) -> None:
-    each = [reservation(plan, index) for index in range(5)]
-    assert sum(count for charge in each for _, count in charge) == charges(plan, 5)[0][1]
 
 
 def test_the_default_delta_is_a_tenth_of_a_unit_rounded_down() -> None:

@@ -216,17 +216,6 @@ def charges(plan: Plan, rounds: int) -> tuple[Charge, ...]:
     return ((plan.event(rounds), uses),) if uses else ()
 
 
-def reservation(plan: Plan, index: int) -> tuple[Charge, ...]:
-    """Return what must be set aside before round `index`, counted from 0, may run.
-
-    A stream is set aside whole before its first round, and nothing after it; if it ends early, what it cost is
-    `charges(plan, rounds that ran)`.
-    """
-    if isinstance(plan, StreamPlan):
-        return charges(plan, plan.rounds) if index == 0 else ()
-    return charges(plan, 1)
-
-
 def default_delta(units: int) -> float:
     """Return 1 / (10 units), rounded down to one digit.
 
