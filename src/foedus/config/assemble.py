@@ -193,7 +193,7 @@ class Assembly:
         """Return names and shapes of evaluation statistics, from any one row; empty if nobody has one to measure on."""
         split = self.config.evaluation.split
         rows = next((splits[split] for splits in self.examples.values() if splits.get(split)), None)
-        if rows is None or not isinstance(self.config.secure_sum, sections.Masks):
+        if rows is None or isinstance(self.config.secure_sum, sections.PlainSum):
             return {}
         anyone = SiteTask(self.task, self.workspace, self.settings, {split: rows[:1]}, self.key)
         return anyone.evaluate(self.initial, split)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import assert_never
 
 from foedus.config import sections
 from foedus.core.entropy import Entropy
@@ -13,6 +14,7 @@ from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
 from foedus.privacy.secure_sum.keys import IdentityKey
+from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 
@@ -28,7 +30,7 @@ def build_secure_sums(
     Identity keys are made anew: in one process there is nobody to pin them against.
     """
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return None
     names = tuple(rows)
     identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
@@ -40,11 +42,21 @@ def build_secure_sums(
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
+        kind=build_kind(chosen),
     )
     return sums, {
         name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums)
         for name, path in _journals(names, config.run_folder / FOLDER)
     }
+
+
+def build_kind(chosen: sections.Masks) -> SumKind:
+    """Return how the sums are kept from being opened further."""
+    match chosen:
+        case sections.Masks():
+            return Masks()
+        case _:
+            assert_never(chosen)
 
 
 def _journals(names: Sequence[ParticipantId], folder: Path) -> Sequence[tuple[ParticipantId, Path]]:
