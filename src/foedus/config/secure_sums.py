@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from foedus.config import sections
-from foedus.core.entropy import Entropy
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
-from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
+from foedus.privacy.signing.identity import Identity
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -31,7 +30,7 @@ def build_secure_sums(
     if not isinstance(chosen, sections.Masks):
         return None
     names = tuple(rows)
-    identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
+    identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
