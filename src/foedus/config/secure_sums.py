@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import assert_never
 
 from foedus.config import sections
-from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
@@ -16,10 +15,10 @@ from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
-from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
+from foedus.privacy.signing.identity import Identity
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -36,7 +35,7 @@ def build_secure_sums(
     if isinstance(chosen, sections.PlainSum):
         return None
     names = tuple(rows)
-    identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
+    identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
