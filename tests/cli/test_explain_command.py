@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from foedus.cli.explain import show
 from foedus.cli.main import app
 from foedus.config.explanation import Explanation, Holding, Traffic
+from foedus.privacy.secure_sum.cost import Cost
 
 WHOLE = Explanation(
     name="clinics",
@@ -64,6 +65,25 @@ def test_an_explanation_shows_settings_participants_model_and_traffic() -> None:
         "The run would be written to runs/clinics",
         "",
     ]
+
+
+def test_the_ways_to_sum_are_shown_beside_each_other() -> None:
+    costs = [
+        Cost("none", 919_000, 918_000, 1, 0.0, 0.0, "the coordinator sees every update", "updates"),
+        Cost("masks", 921_000, 922_000, 5, 0.0041, 0.0032, "the coordinator sees one sum", "what sums tell"),
+    ]
+    lines = shown(replace(WHOLE, secure_sums=costs))
+    place = lines.index("Ways to sum: secure_sum")
+    assert lines[place + 1 : place + 8] == [
+        "       to a participant  from it  exchanges  its time  the coordinator's time",
+        "none             918 kB   919 kB          1    + 0 ms                  + 0 ms",
+        "masks            922 kB   921 kB          5    + 4 ms                  + 3 ms",
+        "",
+        "What each protects",
+        "- none: the coordinator sees every update. Not protected: updates.",
+        "- masks: the coordinator sees one sum. Not protected: what sums tell.",
+    ]
+    assert lines[place + 8].startswith("Times are estimates")
 
 
 def test_what_could_not_be_found_out_is_left_out() -> None:

@@ -12,13 +12,17 @@ from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config
 from foedus.config.explanation import Explanation, Holding, Traffic
 from foedus.config.problems import problems
+from foedus.config.secure_sums import costs_of_sums
 from foedus.config.sites import columns_of, read_data
 from foedus.config.tokenizer import require_tokenizer
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Clock, Train, payload_bytes
+from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder, is_taken
+from foedus.privacy.secure_sum.contents import Scale, contents_of_updates
+from foedus.privacy.secure_sum.cost import Load
 
 
 def explain(config: ConfigLike, *, overrides: Sequence[str] = ()) -> Explanation:
@@ -73,9 +77,12 @@ def _model_problem(config: sections.RunConfig) -> Sequence[str]:
 def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
     config = assembly.config
     federation = assembly.federation()
+    cohort = _expected_cohort(config.rounds.cohort, _mean_population(assembly, federation))
+    plain, chosen = _traffic(assembly, federation), config.secure_sum.kind
+    sums = costs_of_sums(config, _load(federation, assembly.initial_state(federation), round(cohort), plain))
     return replace(
         explanation,
-        cohort=_expected_cohort(config.rounds.cohort, _mean_population(assembly, federation)),
+        cohort=cohort,
         participants=[
             Holding(
                 name=site.name,
@@ -89,7 +96,8 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         total=assembly.counts.total,
         trained=assembly.counts.trained,
         sent=assembly.counts.sent,
-        traffic=_traffic(assembly, federation),
+        traffic=next((Traffic(cost.down_bytes, cost.up_bytes) for cost in sums if cost.kind == chosen), plain),
+        secure_sums=sums,
         device=str(assembly.workspace.device),
         notes=[
             *explanation.notes,
@@ -160,6 +168,15 @@ def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
         down=_mean(payload_bytes(Train(message)), payload_bytes(Train(beside_params)), algorithm.fragments),
         up=_mean(payload_bytes(update), payload_bytes(beside_parts), algorithm.fragments),
     )
+
+
+def _load(federation: Federation, state: ServerState, cohort: int, plain: Traffic) -> Load:
+    """Return what a round has to sum: of as many participants as it has on average."""
+    algorithm, names = federation.algorithm, federation.engine.population()[: max(cohort, 1)]
+    in_turn = algorithm.in_turn(state)
+    like = algorithm.templates(in_turn, averaged=True), algorithm.templates(in_turn, averaged=False)
+    layout = contents_of_updates(*like, Scale(1.0, 1.0, len(names))).layout
+    return Load(names, plain.up, plain.down, layout)
 
 
 def _mean(whole: int, fixed: int, fragments: int) -> int:

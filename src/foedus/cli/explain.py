@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from foedus.config.explanation import Explanation, Holding, Traffic
+    from foedus.privacy.secure_sum.cost import Cost
 
 
 def explain(
@@ -57,6 +58,9 @@ def _parts(explanation: Explanation) -> Iterator[tuple[str, RenderableType]]:
         yield "Model", _model(explanation)
     if explanation.traffic is not None:
         yield "Sent, without framing", _traffic(explanation, explanation.traffic)
+    if explanation.secure_sums:
+        yield "Ways to sum: secure_sum", _sums(explanation.secure_sums)
+        yield "What each protects", "\n".join(_protection(explanation.secure_sums))
     if explanation.notes:
         yield "Worth knowing", "\n".join(f"- {note}" for note in explanation.notes)
     if explanation.problems:
@@ -127,6 +131,31 @@ def _traffic(explanation: Explanation, one: Traffic) -> RenderableType:
         rows.append((f"a round's {cohort} participants", byte_size(all_of_them.down), byte_size(all_of_them.up)))
         rows.append((f"all {counted(explanation.rounds, 'round')}", byte_size(run.down), byte_size(run.up)))
     return _grid(rows)
+
+
+def _sums(costs: Sequence[Cost]) -> RenderableType:
+    """Return what each way to sum costs in a round, seconds estimated."""
+    from foedus.reporting.phrasing import byte_size, duration
+
+    head = ("", "to a participant", "from it", "exchanges", "its time", "the coordinator's time")
+    rows = [
+        (
+            cost.kind,
+            byte_size(cost.down_bytes),
+            byte_size(cost.up_bytes),
+            f"{cost.exchanges}",
+            f"+ {duration(cost.participant_seconds)}",
+            f"+ {duration(cost.coordinator_seconds)}",
+        )
+        for cost in costs
+    ]
+    return _grid([head, *rows])
+
+
+def _protection(costs: Sequence[Cost]) -> Iterator[str]:
+    for cost in costs:
+        yield f"- {cost.kind}: {cost.protects}. Not protected: {cost.does_not_protect}."
+    yield "Times are estimates from rates measured now, on one core of this machine, beside training and the network."
 
 
 def _grid(rows: Sequence[Sequence[str]]) -> RenderableType:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foedus.data.sites import Split
+from foedus.privacy.secure_sum.cost import Cost
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Explanation:
     labels: the classes in the model's order; None where the task has none.
     total, trained, sent: numbers of parameters; tied ones count once.
     traffic: one participant in one round. cohort: how many train in a round, on average.
+    secure_sums: what each way to sum would cost a participant and the coordinator in a round, and what it protects.
     rounds: how many. device: where training would happen.
     notes: what is worth knowing and no problem. problems: why the run cannot be made as it is; empty if it can.
     """
@@ -59,6 +61,7 @@ class Explanation:
     trained: int | None = None
     sent: int | None = None
     traffic: Traffic | None = None
+    secure_sums: Sequence[Cost] = ()
     device: str | None = None
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()

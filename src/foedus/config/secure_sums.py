@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from foedus.config import sections
-from foedus.core.entropy import Entropy
+from foedus.core.errors import SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
+from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
-from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
+from foedus.privacy.signing.identity import Identity
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -31,11 +33,11 @@ def build_secure_sums(
     if not isinstance(chosen, sections.Masks):
         return None
     names = tuple(rows)
-    identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
+    identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
-        rules=Rules(chosen.min_cohort, chosen.threshold or 0),
+        rules=build_rules(chosen),
         scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, rows), len(names)),
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
@@ -45,6 +47,24 @@ def build_secure_sums(
         name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums)
         for name, path in _journals(names, config.run_folder / FOLDER)
     }
+
+
+def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
+    """Return what each kind of secure_sum would cost in a round of this run.
+
+    A kind that is not chosen has its default rules. With too few participants for it, it is left out.
+    """
+    chosen = config.secure_sum
+    masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
+    costs = [cost_of_none(load)]
+    with suppress(SecureSumError):
+        costs.append(cost_of_masks(load, build_rules(masks)))
+    return costs
+
+
+def build_rules(chosen: sections.Masks) -> Rules:
+    """Return what participants insist on."""
+    return Rules(chosen.min_cohort, chosen.threshold or 0)
 
 
 def _journals(names: Sequence[ParticipantId], folder: Path) -> Sequence[tuple[ParticipantId, Path]]:

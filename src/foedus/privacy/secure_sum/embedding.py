@@ -31,15 +31,13 @@ from foedus.privacy.secure_sum.contents import (
     Contents,
     Scale,
     contents_of_evaluations,
-    contents_of_updates,
     read_evaluations,
-    read_updates,
     write_evaluation,
-    write_update,
 )
 from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.messages import MaskedVector
+from foedus.privacy.secure_sum.packing import GridPacking, Pack, Packing
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
@@ -64,6 +62,7 @@ class SecureSums:
     """What all sides of a run agree on before it begins.
 
     statistics_like: names and shapes of evaluation statistics.
+    pack: how updates become words; on the grid of `scale` unless told.
     """
 
     task: str
@@ -73,9 +72,16 @@ class SecureSums:
     identities: Identities
     algorithm: Algorithm
     statistics_like: Sums
+    pack: Pack | None = None
     _digests: _Digests = field(default_factory=_Digests, repr=False)
 
-    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents) -> Terms:
+    def packing(self, averaged_like: Trees, summed_like: Trees) -> Packing:
+        """Return how updates of these names and shapes become words."""
+        if self.pack is None:
+            return GridPacking.of(averaged_like, summed_like, self.scale)
+        return self.pack(averaged_like, summed_like)
+
+    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents | Packing) -> Terms:
         """Return the terms of the sum that a request asks for."""
         purpose = UPDATE if isinstance(request, Train) else EVALUATION
         return Terms(
@@ -94,14 +100,14 @@ class SecureSums:
         train = _the_same(requests)
         if train is None:
             return Collected(total, {}, {}, {}, 0, 0)
-        contents = contents_of_updates(total.averaged_like, total.summed_like, self.scale)
-        terms = self.terms(train, train.broadcast.clock.round, contents)
+        packing, round_index = self.packing(total.averaged_like, total.summed_like), train.broadcast.clock.round
+        terms = self.terms(train, round_index, packing)
         outcome, down, up = yield from _driven(terms, tuple(requests), self.identities, train)
         left_out, clipped = dict(outcome.left_out), None
         if outcome.total is None:
             left_out = {name: left_out.get(name, outcome.reason or "") for name in requests}
         else:
-            clipped = read_updates(contents.read(outcome.total), len(outcome.survivors), total)
+            clipped = packing.read(outcome.total, len(outcome.survivors), round_index, total)
         return Collected(total, left_out, {}, {}, down, up, clipped)
 
     def collect_evaluations(
@@ -173,12 +179,21 @@ class SecureSide:
     """One participant's side over a whole run: at most one sum at a time, its secrets gone with the last answer.
 
     entropy: where keys come from; each sum has a stream of its own.
+    noise: where the noise of what this participant releases comes from; a new secret stream unless told.
     """
 
-    def __init__(self, member: Member, sums: SecureSums, entropy: Callable[[], Entropy] = Entropy.secret) -> None:
+    def __init__(
+        self,
+        member: Member,
+        sums: SecureSums,
+        entropy: Callable[[], Entropy] = Entropy.secret,
+        *,
+        noise: Entropy | None = None,
+    ) -> None:
         self._member = member
         self._sums = sums
         self._entropy = entropy
+        self._noise = noise or Entropy.secret()
         self._participation: Participation | None = None
 
     def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
@@ -205,16 +220,17 @@ class SecureSide:
             raise
 
     def _begin(self, step: SecureSumStep, of: Train | Evaluate, result: Reply) -> Participation:
-        sums, scale = self._sums, self._sums.scale
+        sums = self._sums
         match of, result:
             case Train(), LocalUpdate():
-                like = self._templates(of)
-                contents = contents_of_updates(*like, scale)
-                memory, vector = MaskedVector.blank(contents.layout)
-                write_update(result, like, scale, contents, vector)
-                terms = sums.terms(of, of.broadcast.clock.round, contents)
+                packing, round_index = sums.packing(*self._templates(of)), of.broadcast.clock.round
+                if names := packing.answered_once(round_index):
+                    self._member.record_once({f"{name} {sums.task!r} {sums.run!r}": b"" for name in names})
+                memory, vector = MaskedVector.blank(packing.layout)
+                packing.write(result, round_index, vector, self._noise.once("update", round_index))
+                terms = sums.terms(of, round_index, packing)
             case Evaluate(), Evaluation():
-                contents = contents_of_evaluations(sums.statistics_like, scale)
+                contents = contents_of_evaluations(sums.statistics_like, sums.scale)
                 memory, vector = MaskedVector.blank(contents.layout)
                 write_evaluation(result.sums, sums.statistics_like, contents, vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)

@@ -18,7 +18,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.graph import Shape, pick, shape
-from foedus.privacy.secure_sum.keys import Identities, IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.keys import Identities, RoundKeys
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_masks_in_place
 from foedus.privacy.secure_sum.messages import (
     SHARE_BYTES,
@@ -34,6 +34,7 @@ from foedus.privacy.secure_sum.messages import (
 from foedus.privacy.secure_sum.roster import Advertisement, Roster, survivors_statement
 from foedus.privacy.secure_sum.shamir import split
 from foedus.privacy.secure_sum.terms import Terms
+from foedus.privacy.signing.identity import Identity
 
 # Writes durably, before it returns, that under each name stands that value; all of them or none.
 # Raises SecureSumError if anything stands under one of the names already, be it the same value.
@@ -51,7 +52,7 @@ class Member:
     """
 
     name: ParticipantId
-    identity: IdentityKey
+    identity: Identity
     identities: Identities
     record_once: RecordOnce
 
@@ -122,7 +123,7 @@ def take_part(
     listed = SurvivorList.decode((yield masked))
     del masked
     statement = _accept_survivors(now, delivery.sharers, listed)
-    signature = member.identity.sign(statement)
+    signature = keys.signature_of(member.identity, statement)
 
     agreement = Agreement.decode((yield Confirmation(signature).encode()))
     _accept_agreement(now, listed.survivors, statement, agreement)
