@@ -240,7 +240,7 @@ def test_another_version_is_named() -> None:
         messages.decode_answer(joined(pack({"version": 2, "kind": "told", "facts": {}}, [])), LIMITS)
 
 
-def relaid(change: partial[object]) -> bytearray:
+def relaid(change: partial[None]) -> bytearray:
     """Return a message of two tensors whose description was changed."""
     data = joined(pack({}, [torch.ones(2), torch.zeros(2)]))
     size = int.from_bytes(data[:8], "little")

@@ -226,7 +226,7 @@ def _view(given: Incoming, key: str) -> memoryview:
     tensor = given.tensor(key)
     if tensor.dtype != torch.uint8 or tensor.dim() != 1:
         raise MessageError(f"a message's {key} is no string of bytes")
-    return memoryview(tensor.numpy())
+    return tensor.numpy().data
 
 
 def _bytes(given: Incoming, key: str) -> bytes:

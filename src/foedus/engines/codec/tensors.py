@@ -69,7 +69,7 @@ def pack(head: Mapping[str, Any], tensors: Sequence[Tensor]) -> list[Piece]:
         }
         at += size
         if size:
-            values.append(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+            values.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
     header = json.dumps(described).encode()
     header += b" " * (-(_LENGTH_BYTES + len(header)) % _ALIGNMENT)
     if len(header) > MAX_HEADER_BYTES:
