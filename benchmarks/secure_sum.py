@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from foedus.core.entropy import Entropy
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
+from foedus.privacy.secure_sum.coordinator import sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_vector_in_place
 from foedus.privacy.secure_sum.messages import MaskedVector
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part

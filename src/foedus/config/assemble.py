@@ -192,7 +192,7 @@ class Assembly:
 
     def _statistics_like(self) -> Sums:
         """Return names and shapes of evaluation statistics; empty if none are summed securely."""
-        return self.side.statistics_like() if isinstance(self.config.secure_sum, sections.Masks) else {}
+        return {} if isinstance(self.config.secure_sum, sections.PlainSum) else self.side.statistics_like()
 
     def site_task(self, name: ParticipantId) -> SiteTask:
         """Return a participant's side of the run."""

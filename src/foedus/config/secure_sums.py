@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import assert_never
 
 from foedus.config import sections
 from foedus.core.errors import SecureSumError
@@ -14,6 +15,7 @@ from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
+from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
@@ -30,7 +32,7 @@ def build_secure_sums(
     Identity keys are made anew: in one process there is nobody to pin them against.
     """
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return None
     names = tuple(rows)
     identities = {name: Identity.create() for name in names}
@@ -42,11 +44,21 @@ def build_secure_sums(
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
+        kind=build_kind(chosen),
     )
     return sums, {
         name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums)
         for name, path in _journals(names, config.run_folder / FOLDER)
     }
+
+
+def build_kind(chosen: sections.Masks) -> SumKind:
+    """Return how the sums are kept from being opened further."""
+    match chosen:
+        case sections.Masks():
+            return Masks()
+        case _:
+            assert_never(chosen)
 
 
 def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:

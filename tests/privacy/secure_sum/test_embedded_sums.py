@@ -19,6 +19,7 @@ from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation, RoundReport, play_round
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
+from foedus.privacy.secure_sum.kinds import Masks
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.strategies.fedavg import fedavg
@@ -63,7 +64,7 @@ def secure(
     members = members_of(COUNT)
     pinned = next(iter(members.values())).identities
     like = statistics(loss=0.0, units=0.0)
-    sums = SecureSums("task", "run", rules or Rules(), Scale(64.0, 32.0, COUNT), pinned, algorithm, like)
+    sums = SecureSums("task", "run", rules or Rules(), Scale(64.0, 32.0, COUNT), pinned, algorithm, like, Masks())
     sides = {
         name: SecureSide(Member(name, member.identity, pinned, Notebook()), sums) for name, member in members.items()
     }

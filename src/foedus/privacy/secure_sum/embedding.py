@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
@@ -34,11 +35,11 @@ from foedus.privacy.secure_sum.contents import (
     read_evaluations,
     write_evaluation,
 )
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome, Summation
 from foedus.privacy.secure_sum.keys import Identities
-from foedus.privacy.secure_sum.messages import MaskedVector
+from foedus.privacy.secure_sum.kinds import SumKind
 from foedus.privacy.secure_sum.packing import GridPacking, Pack, Packing
-from foedus.privacy.secure_sum.participant import Member, Participation, take_part
+from foedus.privacy.secure_sum.participant import Member, Participation
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
 
@@ -61,7 +62,7 @@ class _Digests:
 class SecureSums:
     """What all sides of a run agree on before it begins.
 
-    statistics_like: names and shapes of evaluation statistics.
+    statistics_like: names and shapes of evaluation statistics. kind: how sums are kept from being opened further.
     pack: how updates become words; on the grid of `scale` unless told.
     """
 
@@ -72,6 +73,7 @@ class SecureSums:
     identities: Identities
     algorithm: Algorithm
     statistics_like: Sums
+    kind: SumKind
     pack: Pack | None = None
     _digests: _Digests = field(default_factory=_Digests, repr=False)
 
@@ -90,19 +92,19 @@ class SecureSums:
             round_number,
             purpose,
             self._digests.of(request),
-            contents.settings,
+            sha256(self.kind.describe().encode() + b"\x00" + contents.settings).digest(),
             self.rules,
             contents.layout,
         )
 
     def collect_updates(self, requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:
-        """Fill `total` with a sum that nobody can open further, in five exchanges; without one it stays empty."""
+        """Fill `total` with a sum that nobody can open further, in a few exchanges; without one it stays empty."""
         train = _the_same(requests)
         if train is None:
             return Collected(total, {}, {}, {}, 0, 0)
         packing, round_index = self.packing(total.averaged_like, total.summed_like), train.broadcast.clock.round
         terms = self.terms(train, round_index, packing)
-        outcome, down, up = yield from _driven(terms, tuple(requests), self.identities, train)
+        outcome, down, up = yield from _driven(self.kind.coordinate(terms, tuple(requests), self.identities), train)
         left_out, clipped = dict(outcome.left_out), None
         if outcome.total is None:
             left_out = {name: left_out.get(name, outcome.reason or "") for name in requests}
@@ -116,7 +118,7 @@ class SecureSums:
         """Return the statistics' sum over all sites, without any site's own."""
         contents = contents_of_evaluations(self.statistics_like, self.scale)
         terms = self.terms(request, round_number, contents)
-        outcome, down, up = yield from _driven(terms, tuple(cohort), self.identities, request)
+        outcome, down, up = yield from _driven(self.kind.coordinate(terms, cohort, self.identities), request)
         left_out, union = dict(outcome.left_out), {}  # type: dict[ParticipantId, str], Sums
         if outcome.total is None:
             left_out = {name: left_out.get(name, outcome.reason or "") for name in cohort}
@@ -140,11 +142,10 @@ def _the_same(requests: Mapping[ParticipantId, Train]) -> Train | None:
 
 
 def _driven(
-    terms: Terms, cohort: tuple[ParticipantId, ...], identities: Identities, of: Train | Evaluate
+    coordinator: Summation, of: Train | Evaluate
 ) -> Generator[Requests | None, Received, tuple[Outcome, int, int]]:
     """Run the coordinator's side over the engine's exchanges; return what came of it, and the bytes down and up."""
     down, up, first = 0, 0, True
-    coordinator = sum_securely(terms, cohort, identities)
     messages = next(coordinator)
     work_bytes = payload_bytes(of)
     while True:
@@ -226,17 +227,17 @@ class SecureSide:
                 packing, round_index = sums.packing(*self._templates(of)), of.broadcast.clock.round
                 if names := packing.answered_once(round_index):
                     self._member.record_once({f"{name} {sums.task!r} {sums.run!r}": b"" for name in names})
-                memory, vector = MaskedVector.blank(packing.layout)
-                packing.write(result, round_index, vector, self._noise.once("update", round_index))
+                draft = sums.kind.draft(packing.layout)
+                packing.write(result, round_index, draft.vector, self._noise.once("update", round_index))
                 terms = sums.terms(of, round_index, packing)
             case Evaluate(), Evaluation():
                 contents = contents_of_evaluations(sums.statistics_like, sums.scale)
-                memory, vector = MaskedVector.blank(contents.layout)
-                write_evaluation(result.sums, sums.statistics_like, contents, vector)
+                draft = sums.kind.draft(contents.layout)
+                write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)
             case _:
                 raise ParticipantError(f"its work for a secure sum came out as {type(result).__name__}")
-        return take_part(self._member, terms, step.message, vector, self._entropy(), memory=memory)
+        return sums.kind.take_part(self._member, terms, step.message, draft, self._entropy())
 
     def _templates(self, of: Train) -> tuple[Trees, Trees]:
         """Return names and shapes that the strategy declares for parameters like those that were sent."""
