@@ -361,7 +361,7 @@ def test_shares_that_were_damaged_swapped_or_of_another_round_do_not_open() -> N
 
 @pytest.mark.parametrize(
     ("survivors", "said"),
-    [((1, 2, 3), "leaves it out"), ((0, 1), "2 participants sent a masked vector; 3 must"), ((0, 1, 7), "cannot have")],
+    [((1, 2, 3), "leaves it out"), ((0, 1), "2 participants sent a vector; 3 must"), ((0, 1, 7), "cannot have")],
 )
 def test_a_list_of_survivors_without_oneself_too_short_or_with_strangers_is_not_signed(
     survivors: tuple[int, ...], said: str
