@@ -44,9 +44,10 @@ def build_secure_sums(
         algorithm=algorithm,
         statistics_like=statistics_like,
     )
+    journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
-        name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums)
-        for name, path in _journals(names, config.run_folder / FOLDER)
+        name: SecureSide(Member(name, identities[name], sums.identities, journal), sums, refuse_answered=journal.refuse)
+        for name, journal in journals.items()
     }
 
 

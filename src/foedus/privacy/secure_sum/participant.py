@@ -39,6 +39,9 @@ from foedus.privacy.secure_sum.terms import Terms
 # Raises SecureSumError if anything stands under one of the names already, be it the same value.
 RecordOnce = Callable[[Mapping[str, bytes]], None]
 
+# Why a participant stays out of a sum that it took part in before; the coordinator knows an interrupted round by it.
+ANSWERED_BEFORE = "this participant has given its answer for this round before, and gives one only"
+
 # Made by take_part: yields answers, is sent the coordinator's messages.
 Participation = Generator[bytes | memoryview, bytes, None]
 
@@ -109,7 +112,7 @@ def take_part(
         raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
     own_keys = RoundKeys.create(entropy)
     advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
-    member.record_once({_answer_name(terms): sha256(advertisement.encode()).digest()})
+    member.record_once({answer_name(terms): sha256(advertisement.encode()).digest()})
 
     now = _accept_roster(member, terms, advertisement, own_keys, Roster.decode((yield advertisement.encode())))
     picks = pick(now.own, now.shape, entropy)
@@ -134,8 +137,8 @@ def take_part(
     yield Opening(opened).encode()
 
 
-def _answer_name(terms: Terms) -> str:
-    """Return the name under which this participant's one answer is recorded: whatever the terms say beside it."""
+def answer_name(terms: Terms) -> str:
+    """Return the name under which a participant's one answer is recorded: whatever the terms say beside it."""
     return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
 
 
