@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from foedus.core.entropy import Entropy
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
-from foedus.privacy.secure_sum.keys import IdentityKey
+from foedus.privacy.secure_sum.coordinator import sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_vector_in_place
 from foedus.privacy.secure_sum.messages import MaskedVector
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part
 from foedus.privacy.secure_sum.terms import Rules, Terms
+from foedus.privacy.signing.identity import Identity
 
 SIZES = ((10, 22_000_000), (100, 1_000_000), (1000, 100_000))  # participants, words of 32 bits
 PHASES = ("advertise", "share", "mask", "confirm", "open")
@@ -57,7 +58,7 @@ def play(participants: int, length: int) -> Played:
     """Play one sum of equal vectors in which every tenth vanishes before it sends a masked vector."""
     layout = Layout(((64, 8), (32, length)))
     names = [f"site-{index}" for index in range(participants)]
-    identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
+    identities = {name: Identity.create() for name in names}
     pinned = {name: identity.public for name, identity in identities.items()}
     terms = Terms("benchmark", "run", 0, "update", bytes(32), bytes(32), Rules(), layout)
     vector: Vector = layout.from_bytes(bytes(Entropy.secret().draw(layout.byte_size)))

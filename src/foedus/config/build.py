@@ -109,7 +109,7 @@ def _build_strategy(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
 def sends_params(config: sections.RunConfig) -> bool:
     """Return whether DiLoCo's participants may send what they trained, rather than how far it went."""
     plain = config.compression == sections.Uncompressed()
-    plain = plain and not isinstance(config.secure_sum, sections.Masks)
+    plain = plain and isinstance(config.secure_sum, sections.PlainSum)
     return plain and not isinstance(config.privacy, sections.ParticipantPrivacy)
 
 

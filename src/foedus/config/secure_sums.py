@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import assert_never
 
 from foedus.config import sections
-from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
@@ -15,9 +15,10 @@ from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
-from foedus.privacy.secure_sum.keys import IdentityKey
+from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
+from foedus.privacy.signing.identity import Identity
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -31,10 +32,10 @@ def build_secure_sums(
     Identity keys are made anew: in one process there is nobody to pin them against.
     """
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return None
     names = tuple(rows)
-    identities = {name: IdentityKey.create(Entropy.secret()) for name in names}
+    identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
@@ -43,12 +44,22 @@ def build_secure_sums(
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
+        kind=build_kind(chosen),
     )
     journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
         name: SecureSide(Member(name, identities[name], sums.identities, journal), sums, refuse_answered=journal.refuse)
         for name, journal in journals.items()
     }
+
+
+def build_kind(chosen: sections.Masks) -> SumKind:
+    """Return how the sums are kept from being opened further."""
+    match chosen:
+        case sections.Masks():
+            return Masks()
+        case _:
+            assert_never(chosen)
 
 
 def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:

@@ -7,6 +7,9 @@ FoedusError
 ├── MissingExtra     an optional dependency is not installed
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
+├── MessageError     bytes that another party sent are no message, or an answer to another one
+├── LinkError        the way to the other organisations cannot be set up, or is not allowed
+├── ConsentError     a participant's own file does not allow what a run asks of it
 ├── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
 ├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
 ├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
@@ -46,6 +49,10 @@ class RoundError(FoedusError):
     """Too few participants reported, round after round."""
 
 
+class ConsentError(FoedusError):
+    """A participant's own file does not allow what a run asks of it; nothing was read or sent."""
+
+
 class SignatureError(FoedusError):
     """A key, a signature, or a proof of what a log holds cannot be trusted."""
 
@@ -64,3 +71,11 @@ class RunFolderError(FoedusError):
 
 class SecureSumError(FoedusError):
     """A message or a step of a secure sum breaks its rules; whoever sees it takes no further part in it."""
+
+
+class MessageError(FoedusError):
+    """Bytes that came from another party are no message of a run, or more than is allowed."""
+
+
+class LinkError(FoedusError):
+    """The way to the other organisations cannot be set up."""

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
-from foedus.privacy.secure_sum.keys import IdentityKey
+from foedus.privacy.secure_sum.coordinator import sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_vector_in_place
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part
 from foedus.privacy.secure_sum.terms import Rules, Terms
+from foedus.privacy.signing.identity import Identity
 
 LAYOUT = Layout(((64, 3), (32, 5)))
 PHASES = ("advertise", "share", "mask", "confirm", "open")
@@ -42,7 +43,7 @@ def names_of(count: int) -> tuple[str, ...]:
 
 
 def members_of(count: int) -> Mapping[str, Member]:
-    keys = {name: IdentityKey.create(entropy("identity", name)) for name in names_of(count)}
+    keys = {name: Identity.from_seed(bytes(entropy("identity", name).draw(32))) for name in names_of(count)}
     pinned = {name: key.public for name, key in keys.items()}
     return {name: Member(name, key, pinned, Notebook()) for name, key in keys.items()}
 

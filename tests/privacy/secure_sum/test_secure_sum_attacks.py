@@ -14,7 +14,6 @@ from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.field import SHARES
-from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.masks import Layout, add_masks_in_place
 from foedus.privacy.secure_sum.messages import (
     Agreement,
@@ -30,6 +29,7 @@ from foedus.privacy.secure_sum.participant import Member, Participation, take_pa
 from foedus.privacy.secure_sum.roster import Advertisement, Roster, survivors_statement
 from foedus.privacy.secure_sum.shamir import combine
 from foedus.privacy.secure_sum.terms import Rules, Terms
+from foedus.privacy.signing.identity import Identity
 from privacy.secure_sum.federations import entropy, members_of, play, terms_of, vector_of
 
 Sides = Mapping[str, Participation]
@@ -111,7 +111,7 @@ def test_colluders_below_the_stated_number_who_sign_everything_cannot_get_both_k
     for which, survivors in enumerate((everyone, everyone[1:])):
         statement = survivors_statement(attack.roster.digest, everyone, survivors)
         for place in colluders:
-            signatures[which][place] = attack.members[attack.names[place]].identity.sign(statement)
+            signatures[which][place] = keys.signature_of(attack.members[attack.names[place]].identity, statement)
     for place, which in honest.items():
         with pytest.raises(SecureSumError, match="signed the list of survivors; 5 must"):
             attack.sides[attack.names[place]].send(Agreement(signatures[which]).encode())
@@ -312,7 +312,7 @@ def test_strangers_and_forged_advertisements_are_refused() -> None:
         attack.sides[name] = take_part(member, attack.terms, attack.terms.encode(), vector_of(0), entropy(name))
     shown = [Advertisement.decode(next(side)) for side in attack.sides.values()]
     own = keys.RoundKeys.create(entropy("coordinator"))
-    forged = IdentityKey.create(entropy("forger"))
+    forged = Identity.from_seed(bytes(entropy("forger").draw(32)))
     stranger = Advertisement.signed(attack.terms, "stranger", own, forged)
     impostor = Advertisement.signed(attack.terms, attack.names[2], own, forged)
     with pytest.raises(SecureSumError, match="stranger is on the roster, but no key is pinned"):
@@ -361,7 +361,7 @@ def test_shares_that_were_damaged_swapped_or_of_another_round_do_not_open() -> N
 
 @pytest.mark.parametrize(
     ("survivors", "said"),
-    [((1, 2, 3), "leaves it out"), ((0, 1), "2 participants sent a masked vector; 3 must"), ((0, 1, 7), "cannot have")],
+    [((1, 2, 3), "leaves it out"), ((0, 1), "2 participants sent a vector; 3 must"), ((0, 1, 7), "cannot have")],
 )
 def test_a_list_of_survivors_without_oneself_too_short_or_with_strangers_is_not_signed(
     survivors: tuple[int, ...], said: str
@@ -393,9 +393,9 @@ def test_a_public_key_of_low_order_is_refused() -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    own, identity = keys.RoundKeys.create(entropy()), IdentityKey.create(entropy())
+    own, identity = keys.RoundKeys.create(entropy()), Identity.from_seed(b"i" * 32)
     shown = repr(own) + repr(identity) + repr(Member("a", identity, {}, lambda entries: None))
-    for secret in (own.channel, own.mask, own.seed, identity.private):
+    for secret in (own.channel, own.mask, own.seed, b"i" * 32):
         assert repr(secret) not in shown
         assert secret.hex() not in shown
 

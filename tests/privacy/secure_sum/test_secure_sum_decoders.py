@@ -10,7 +10,7 @@ import pytest
 
 from foedus.core.errors import SecureSumError
 from foedus.privacy.secure_sum.field import SHARES
-from foedus.privacy.secure_sum.keys import IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.keys import RoundKeys
 from foedus.privacy.secure_sum.messages import (
     SEALED_BYTES,
     Agreement,
@@ -25,6 +25,7 @@ from foedus.privacy.secure_sum.messages import (
 from foedus.privacy.secure_sum.roster import Advertisement, Roster
 from foedus.privacy.secure_sum.terms import Terms
 from foedus.privacy.secure_sum.wire import MAX_TEXT_BYTES, Reader, header, number, text
+from foedus.privacy.signing.identity import Identity
 from privacy.secure_sum.federations import entropy, terms_of
 
 CASES = 11_200  # for each of nine decoders: 100,800 in all
@@ -37,7 +38,9 @@ class Encodable(Protocol):
 ROSTER = b"r" * 32
 SEALED = {1: b"a" * SEALED_BYTES, 4: b"b" * SEALED_BYTES}
 SHOWN = [
-    Advertisement.signed(terms_of(), name, RoundKeys.create(entropy(name)), IdentityKey.create(entropy(name)))
+    Advertisement.signed(
+        terms_of(), name, RoundKeys.create(entropy(name)), Identity.from_seed(bytes(entropy(name).draw(32)))
+    )
     for name in ("a", "b", "ü")
 ]
 SAMPLES: Mapping[Callable[[bytes], Encodable], Encodable] = {

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from foedus.privacy.secure_sum import keys
-from foedus.privacy.secure_sum.coordinator import SILENT, Outcome
+from foedus.privacy.secure_sum.exchanges import SILENT, Outcome
 from foedus.privacy.secure_sum.masks import Layout
 from foedus.privacy.secure_sum.terms import Rules
 from privacy.secure_sum.federations import PHASES, Notebook, members_of, plain_sum, play, terms_of, vector_of

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
+from foedus.privacy.secure_sum.coordinator import sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome
 from foedus.privacy.secure_sum.messages import Opening
 from foedus.privacy.secure_sum.participant import Participation, take_part
 from privacy.secure_sum.federations import entropy, members_of, plain_sum, terms_of, vector_of

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.keys import IdentityKey
 from foedus.privacy.secure_sum.messages import MaskedVector
 from foedus.privacy.secure_sum.participant import Member, Participation, take_part
+from foedus.privacy.signing.identity import Identity, PublicKey
 from privacy.secure_sum import vector_making
 from privacy.secure_sum.vector_making import LAYOUT, NAMES, TERMS, VANISHED, stream_of
 
@@ -94,8 +94,8 @@ def test_the_total_is_the_plain_sum_of_the_survivors_vectors() -> None:
 @pytest.mark.parametrize("case", RECORDED["bad"], ids=lambda case: f"{case['phase']}-{case['refusal']}")
 def test_bad_messages_are_refused_for_the_recorded_reason(case: dict[str, Any]) -> None:
     name = NAMES[0]
-    pinned = {each: bytes.fromhex(OF[each]["identity_public"]) for each in NAMES}
-    member = Member(name, IdentityKey(bytes.fromhex(OF[name]["identity_private"])), pinned, lambda entries: None)
+    pinned = {each: PublicKey.from_hex(OF[each]["identity_public"]) for each in NAMES}
+    member = Member(name, Identity.from_seed(bytes.fromhex(OF[name]["identity_private"])), pinned, lambda entries: None)
     messages = [bytes.fromhex(message) for message in OF[name]["received"][: case["phase"]]]
     messages.append(bytes.fromhex(case["message"]))
     vector = LAYOUT.from_bytes(bytes.fromhex(OF[name]["vector"]))

@@ -12,11 +12,12 @@ from typing import Any
 from foedus.core.entropy import Entropy
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.coordinator import sum_securely
-from foedus.privacy.secure_sum.keys import IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.keys import RoundKeys
 from foedus.privacy.secure_sum.masks import Layout, mask_of
 from foedus.privacy.secure_sum.participant import Member, take_part
 from foedus.privacy.secure_sum.roster import Advertisement, Roster
 from foedus.privacy.secure_sum.terms import Rules, Terms
+from foedus.privacy.signing.identity import Identity
 
 LAYOUT = Layout(((64, 2), (32, 3), (16, 1), (8, 5)))
 NAMES = ("amber", "birch", "cedar", "dünen")
@@ -34,7 +35,7 @@ def vector_bytes(name: str) -> bytes:
 
 
 def made() -> Mapping[str, Any]:
-    identities = {name: IdentityKey(bytes([16 + index]) * 32) for index, name in enumerate(NAMES)}
+    identities = {name: Identity.from_seed(bytes([16 + index]) * 32) for index, name in enumerate(NAMES)}
     pinned = {name: key.public for name, key in identities.items()}
     sent: dict[str, dict[str, list[str]]] = {name: {"received": [], "answered": []} for name in NAMES}
     coordinator = sum_securely(TERMS, NAMES, pinned)
@@ -69,7 +70,7 @@ def made() -> Mapping[str, Any]:
         "roster": {"encoded": roster.encode().hex(), "digest": roster.digest.hex()},
         "participants": {
             name: {
-                "identity_private": identities[name].private.hex(),
+                "identity_private": identities[name].private_key.private_bytes_raw().hex(),
                 "identity_public": pinned[name].hex(),
                 "entropy_key": (bytes([NAMES.index(name)]) * 32).hex(),
                 "channel_private": round_keys[name].channel.hex(),

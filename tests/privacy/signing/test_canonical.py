@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foedus.privacy.signing.canonical import canonical, digest, signed_bytes
+from foedus.core.errors import SecureSumError, SignatureError
+from foedus.privacy.secure_sum.keys import SIGNED, signature_of, verify
+from foedus.privacy.signing.canonical import STATEMENTS, canonical, digest, in_context, signed_bytes
+from foedus.privacy.signing.identity import Identity
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(scalars, lambda v: st.lists(v, max_size=4) | st.dictionaries(st.text(), v, max_size=4))
@@ -52,3 +55,28 @@ def test_kind_and_purpose_are_part_of_what_is_signed() -> None:
 def test_a_kind_that_could_reach_into_the_statement_is_refused(kind: str) -> None:
     with pytest.raises(ValueError, match="one word"):
         signed_bytes(kind, None)
+
+
+def test_no_string_of_bytes_is_signed_in_two_contexts() -> None:
+    """Every signed string begins with its context and the first zero byte: of two, neither begins with the other."""
+    contexts = [STATEMENTS, SIGNED, SIGNED + b" 2", b"foedus"]
+    beginnings = [in_context(context, b"") for context in contexts]
+    assert all(begin.index(0) == len(begin) - 1 for begin in beginnings)
+    assert not any(one.startswith(other) for one in beginnings for other in beginnings if one is not other)
+    for context in (b"", b"a\x00", b"a\x00b"):
+        with pytest.raises(ValueError, match="holds no zero byte"):
+            in_context(context, b"")
+    assert signed_bytes("head", [1]) == in_context(STATEMENTS, b"head\x00[1]")
+
+
+def test_one_key_s_signature_of_a_secure_sum_is_none_of_a_statement_whatever_the_bytes() -> None:
+    identity = Identity.from_seed(b"s" * 32)
+    statement = signed_bytes("head", [1])
+    of_a_sum = signature_of(identity, statement)
+    with pytest.raises(SignatureError, match="does not fit its head statement"):
+        identity.public.check("head", [1], of_a_sum.hex(), "north")
+    with pytest.raises(SecureSumError, match="is not signed"):
+        verify(identity.public, bytes.fromhex(identity.sign("head", [1])), statement, "it")
+    verify(identity.public, of_a_sum, statement, "it")
+    with pytest.raises(ValueError, match="as if it were a statement"):
+        identity.sign_message(STATEMENTS, b"head\x00[1]")

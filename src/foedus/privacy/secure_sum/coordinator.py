@@ -1,12 +1,11 @@
 """The coordinator's side of one secure sum: it passes messages on, adds masked vectors, and opens their sum.
 
-A generator without input or output: it yields a phase's messages, is sent the answers one by one, then
-None, and returns what came of it. It keeps one vector, whatever the number of participants.
+It keeps one vector, whatever the number of participants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from foedus.core.errors import SecureSumError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum import keys
+from foedus.privacy.secure_sum.exchanges import Answer, Cohort, Incoming, Outcome, Outgoing, Summation
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.graph import Shape, shape
 from foedus.privacy.secure_sum.keys import Identities
@@ -31,62 +31,6 @@ from foedus.privacy.secure_sum.messages import (
 from foedus.privacy.secure_sum.roster import Advertisement, Roster, survivors_statement
 from foedus.privacy.secure_sum.shamir import combine
 from foedus.privacy.secure_sum.terms import Terms
-
-SILENT = "did not answer"
-
-Outgoing = Mapping[ParticipantId, bytes]
-Answer = bytes | memoryview
-Incoming = tuple[ParticipantId, Answer | SecureSumError] | None  # an error: the participant said why it stays out
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a secure sum.
-
-    total: the sum over the survivors, or None; reason then says why not.
-    left_out: everyone else who was invited, and why each of them.
-    """
-
-    total: Vector | None
-    survivors: Sequence[ParticipantId]
-    left_out: Mapping[ParticipantId, str]
-    reason: str | None
-    shape: Shape | None
-
-
-Summation = Generator[Outgoing | None, Incoming, Outcome]
-
-
-@dataclass
-class _Cohort:
-    """Who is still there, and why the others are not."""
-
-    names: tuple[ParticipantId, ...]
-    left_out: dict[ParticipantId, str] = field(default_factory=dict)
-
-    def phase(
-        self, messages: Outgoing, accept: Callable[[ParticipantId, Answer], None]
-    ) -> Generator[Outgoing | None, Incoming, tuple[ParticipantId, ...]]:
-        """Send a phase's messages, hand each first answer to `accept`, and return who gave a usable one."""
-        usable: list[ParticipantId] = []
-        reasons = dict.fromkeys(messages, SILENT)
-        seen: set[ParticipantId] = set()
-        received = yield messages
-        while received is not None:
-            sender, answer = received
-            if sender in messages and sender not in seen:
-                seen.add(sender)
-                try:
-                    if isinstance(answer, SecureSumError):
-                        raise answer
-                    accept(sender, answer)
-                    usable.append(sender)
-                    del reasons[sender]
-                except SecureSumError as error:
-                    reasons[sender] = str(error)
-            received = yield None
-        self.left_out |= reasons
-        return tuple(name for name in messages if name in set(usable))
 
 
 @dataclass(frozen=True)
@@ -114,7 +58,7 @@ def sum_securely(terms: Terms, cohort: Sequence[ParticipantId], identities: Iden
     Who vanishes before it has sent its masked vector is not in the sum; who vanishes after that is.
     With fewer than the rules say, in any phase, there is no sum, and the outcome says why.
     """
-    running = _Cohort(tuple(cohort))
+    running = Cohort(tuple(cohort))
     known: Shape | None = None
     try:
         roster = yield from _advertise(running, terms, identities)
@@ -136,7 +80,7 @@ def _enough(count: int, known: Shape, what: str) -> None:
         raise SecureSumError(f"{count} participants {what}; the threshold is {known.survivors_needed}")
 
 
-def _advertise(running: _Cohort, terms: Terms, identities: Identities) -> Generator[Outgoing | None, Incoming, Roster]:
+def _advertise(running: Cohort, terms: Terms, identities: Identities) -> Generator[Outgoing | None, Incoming, Roster]:
     shown: dict[ParticipantId, Advertisement] = {}
     digest = terms.digest()
 
@@ -153,7 +97,7 @@ def _advertise(running: _Cohort, terms: Terms, identities: Identities) -> Genera
     return roster
 
 
-def _exchange_shares(running: _Cohort, roster: Roster, known: Shape) -> Generator[Outgoing | None, Incoming, _Sharing]:
+def _exchange_shares(running: Cohort, roster: Roster, known: Shape) -> Generator[Outgoing | None, Incoming, _Sharing]:
     sealed: dict[int, Mapping[int, bytes]] = {}
 
     def accept(sender: ParticipantId, answer: Answer) -> None:
@@ -171,7 +115,7 @@ def _exchange_shares(running: _Cohort, roster: Roster, known: Shape) -> Generato
 
 
 def _gather(
-    running: _Cohort, terms: Terms, sharing: _Sharing
+    running: Cohort, terms: Terms, sharing: _Sharing
 ) -> Generator[Outgoing | None, Incoming, tuple[Vector, tuple[int, ...]]]:
     """Return the sum of masked vectors, and the places of those who sent one."""
     total, roster = terms.layout.zeros(), sharing.roster.digest
@@ -195,7 +139,7 @@ def _gather(
 
 
 def _confirm(
-    running: _Cohort, sharing: _Sharing, survivors: tuple[int, ...], identities: Identities
+    running: Cohort, sharing: _Sharing, survivors: tuple[int, ...], identities: Identities
 ) -> Generator[Outgoing | None, Incoming, tuple[Sequence[ParticipantId], bytes]]:
     """Let the survivors sign who they are; return who did, and all signatures as a message."""
     roster = sharing.roster.digest
@@ -222,7 +166,7 @@ class _Opened:
 
 
 def _open(
-    running: _Cohort, sharing: _Sharing, survivors: tuple[int, ...], messages: Outgoing
+    running: Cohort, sharing: _Sharing, survivors: tuple[int, ...], messages: Outgoing
 ) -> Generator[Outgoing | None, Incoming, _Opened]:
     """Open the survivors' seeds, and the mask keys of those who vanished."""
     alive = set(survivors)

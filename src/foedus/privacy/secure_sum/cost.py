@@ -35,6 +35,7 @@ from foedus.privacy.secure_sum.roster import Advertisement, Roster
 from foedus.privacy.secure_sum.shamir import combine, split
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES
+from foedus.privacy.signing.identity import SIGNATURE_BYTES, Identity
 
 _TIMES = 3  # that a step is measured
 
@@ -124,7 +125,7 @@ def _mask_bytes(load: Load, rules: Rules, known: Shape) -> tuple[int, int]:
     """Return the bytes of one participant's messages up and down: those of the protocol, filled with zeros."""
     everybody, digest = range(known.participants), bytes(DIGEST_BYTES)
     blank = bytes(keys.KEY_BYTES)
-    shown = [Advertisement(digest, name, blank, blank, blank, bytes(keys.SIGNATURE_BYTES)) for name in load.names]
+    shown = [Advertisement(digest, name, blank, blank, blank, bytes(SIGNATURE_BYTES)) for name in load.names]
     roster = Roster.of(shown).encode()
     holders = dict.fromkeys(range(known.neighbours), bytes(SEALED_BYTES))
     owners = dict.fromkeys(range(known.neighbours + 1), (ShareKind.SEED, 0))
@@ -132,7 +133,7 @@ def _mask_bytes(load: Load, rules: Rules, known: Shape) -> tuple[int, int]:
         sum(len(one.encode()) for one in shown) // known.participants,
         len(SealedShares(digest, holders).encode()),
         MaskedVector.OFFSET + load.layout.byte_size,
-        len(Confirmation(bytes(keys.SIGNATURE_BYTES)).encode()),
+        len(Confirmation(bytes(SIGNATURE_BYTES)).encode()),
         len(Opening(owners).encode()),
     ]
     down = [
@@ -140,7 +141,7 @@ def _mask_bytes(load: Load, rules: Rules, known: Shape) -> tuple[int, int]:
         len(roster),
         len(Delivery(digest, tuple(everybody), holders).encode()),
         len(SurvivorList(digest, tuple(everybody)).encode()),
-        len(Agreement(dict.fromkeys(everybody, bytes(keys.SIGNATURE_BYTES))).encode()),
+        len(Agreement(dict.fromkeys(everybody, bytes(SIGNATURE_BYTES))).encode()),
     ]
     return sum(up), sum(down)
 
@@ -180,12 +181,12 @@ def _measured(known: Shape) -> _Rates:
     vector, other = layout.zeros(), layout.zeros()
     values, grid = torch.zeros(1 << 16), Grid(1.0, known.participants, 32)
     mask_keys = [bytes([number]) * keys.KEY_BYTES for number in range(4)]
-    identity, message, entropy = keys.IdentityKey.create(Entropy.secret()), bytes(DIGEST_BYTES), Entropy.secret()
+    identity, message, entropy = Identity.create(), bytes(DIGEST_BYTES), Entropy.secret()
     side, public = X25519PrivateKey.generate(), keys.public_key(bytes(range(keys.KEY_BYTES)))
     points = range(1, known.neighbours + 2)
     shares = split(1, known.share_threshold, points, SHARES, entropy)
     # What was computed once is remembered: other messages each time, and other points where the holders differ.
-    signed = iter([(identity.sign(bytes([number])), bytes([number])) for number in range(_TIMES + 1)])
+    signed = iter([(keys.signature_of(identity, bytes([number])), bytes([number])) for number in range(_TIMES + 1)])
     shift = 0 if known.neighbours == known.participants - 1 else 1
     held = iter([{point + shift * number: shares[point] for point in points} for number in range(_TIMES + 1)])
     return _Rates(
@@ -193,7 +194,7 @@ def _measured(known: Shape) -> _Rates:
         masking=_seconds(lambda: add_masks_in_place(vector, mask_keys)) / (len(mask_keys) * layout.byte_size),
         adding=_seconds(lambda: add_vector_in_place(vector, other)) / layout.byte_size,
         agreeing=_seconds(lambda: keys.pair_mask_key(keys.agreed(side, public), message, "a", "b")),
-        signing=_seconds(lambda: identity.sign(message)),
+        signing=_seconds(lambda: keys.signature_of(identity, message)),
         verifying=_seconds(lambda: keys.verify(identity.public, *next(signed), "what was just signed")),
         splitting=_seconds(lambda: split(1, known.share_threshold, points, SHARES, entropy)),
         combining=_seconds(lambda: combine(next(held), known.share_threshold, SHARES)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
@@ -31,16 +32,14 @@ from foedus.privacy.secure_sum.contents import (
     Contents,
     Scale,
     contents_of_evaluations,
-    contents_of_updates,
     read_evaluations,
-    read_updates,
     write_evaluation,
-    write_update,
 )
-from foedus.privacy.secure_sum.coordinator import Outcome, sum_securely
+from foedus.privacy.secure_sum.exchanges import Outcome, Summation
 from foedus.privacy.secure_sum.keys import Identities
-from foedus.privacy.secure_sum.messages import MaskedVector
-from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, Participation, answer_name, take_part
+from foedus.privacy.secure_sum.kinds import SumKind
+from foedus.privacy.secure_sum.packing import GridPacking, Pack, Packing
+from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, Participation, answer_name
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
 
@@ -63,7 +62,8 @@ class _Digests:
 class SecureSums:
     """What all sides of a run agree on before it begins.
 
-    statistics_like: names and shapes of evaluation statistics.
+    statistics_like: names and shapes of evaluation statistics. kind: how sums are kept from being opened further.
+    pack: how updates become words; on the grid of `scale` unless told.
     """
 
     task: str
@@ -73,9 +73,17 @@ class SecureSums:
     identities: Identities
     algorithm: Algorithm
     statistics_like: Sums
+    kind: SumKind
+    pack: Pack | None = None
     _digests: _Digests = field(default_factory=_Digests, repr=False)
 
-    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents) -> Terms:
+    def packing(self, averaged_like: Trees, summed_like: Trees) -> Packing:
+        """Return how updates of these names and shapes become words."""
+        if self.pack is None:
+            return GridPacking.of(averaged_like, summed_like, self.scale)
+        return self.pack(averaged_like, summed_like)
+
+    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents | Packing) -> Terms:
         """Return the terms of the sum that a request asks for."""
         purpose = UPDATE if isinstance(request, Train) else EVALUATION
         return Terms(
@@ -84,23 +92,23 @@ class SecureSums:
             round_number,
             purpose,
             self._digests.of(request),
-            contents.settings,
+            sha256(self.kind.describe().encode() + b"\x00" + contents.settings).digest(),
             self.rules,
             contents.layout,
         )
 
     def collect_updates(self, requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:
-        """Fill `total` with a sum that nobody can open further, in five exchanges; without one it stays empty."""
+        """Fill `total` with a sum that nobody can open further, in a few exchanges; without one it stays empty."""
         train = _the_same(requests)
         if train is None:
             return Collected(total, {}, {}, {}, 0, 0)
-        contents = contents_of_updates(total.averaged_like, total.summed_like, self.scale)
-        terms = self.terms(train, train.broadcast.clock.round, contents)
-        outcome, down, up = yield from _driven(terms, tuple(requests), self.identities, train)
+        packing, round_index = self.packing(total.averaged_like, total.summed_like), train.broadcast.clock.round
+        terms = self.terms(train, round_index, packing)
+        outcome, down, up = yield from _driven(self.kind.coordinate(terms, tuple(requests), self.identities), train)
         if outcome.total is None:
             left_out = {name: outcome.left_out.get(name, outcome.reason or "") for name in requests}
             return Collected(total, left_out, {}, {}, down, up, reason=_why(outcome))
-        clipped = read_updates(contents.read(outcome.total), len(outcome.survivors), total)
+        clipped = packing.read(outcome.total, len(outcome.survivors), round_index, total)
         return Collected(total, outcome.left_out, {}, {}, down, up, clipped)
 
     def collect_evaluations(
@@ -109,7 +117,7 @@ class SecureSums:
         """Return the statistics' sum over all sites, without any site's own."""
         contents = contents_of_evaluations(self.statistics_like, self.scale)
         terms = self.terms(request, round_number, contents)
-        outcome, down, up = yield from _driven(terms, tuple(cohort), self.identities, request)
+        outcome, down, up = yield from _driven(self.kind.coordinate(terms, cohort, self.identities), request)
         left_out, union = dict(outcome.left_out), {}  # type: dict[ParticipantId, str], Sums
         if outcome.total is None:
             left_out = {name: left_out.get(name, outcome.reason or "") for name in cohort}
@@ -146,11 +154,10 @@ def _the_same(requests: Mapping[ParticipantId, Train]) -> Train | None:
 
 
 def _driven(
-    terms: Terms, cohort: tuple[ParticipantId, ...], identities: Identities, of: Train | Evaluate
+    coordinator: Summation, of: Train | Evaluate
 ) -> Generator[Requests | None, Received, tuple[Outcome, int, int]]:
     """Run the coordinator's side over the engine's exchanges; return what came of it, and the bytes down and up."""
     down, up, first = 0, 0, True
-    coordinator = sum_securely(terms, cohort, identities)
     messages = next(coordinator)
     work_bytes = payload_bytes(of)
     while True:
@@ -187,6 +194,7 @@ class SecureSide:
     entropy: where keys come from; each sum has a stream of its own.
     refuse_answered: raises SecureSumError for the name of an answer that was given before; it spares the work for
         a sum that the member's memory would keep it out of.
+    noise: where the noise of what this participant releases comes from; a new secret stream unless told.
     """
 
     def __init__(
@@ -196,11 +204,13 @@ class SecureSide:
         entropy: Callable[[], Entropy] = Entropy.secret,
         *,
         refuse_answered: Callable[[Collection[str]], object] = lambda names: None,
+        noise: Entropy | None = None,
     ) -> None:
         self._member = member
         self._sums = sums
         self._entropy = entropy
         self._refuse_answered = refuse_answered
+        self._noise = noise or Entropy.secret()
         self._participation: Participation | None = None
 
     def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
@@ -228,22 +238,23 @@ class SecureSide:
             raise
 
     def _begin(self, step: SecureSumStep, of: Train | Evaluate, result: Reply) -> Participation:
-        sums, scale = self._sums, self._sums.scale
+        sums = self._sums
         match of, result:
             case Train(), LocalUpdate():
-                like = self._templates(of)
-                contents = contents_of_updates(*like, scale)
-                memory, vector = MaskedVector.blank(contents.layout)
-                write_update(result, like, scale, contents, vector)
-                terms = sums.terms(of, of.broadcast.clock.round, contents)
+                packing, round_index = sums.packing(*self._templates(of)), of.broadcast.clock.round
+                if names := packing.answered_once(round_index):
+                    self._member.record_once({f"{name} {sums.task!r} {sums.run!r}": b"" for name in names})
+                draft = sums.kind.draft(packing.layout)
+                packing.write(result, round_index, draft.vector, self._noise.once("update", round_index))
+                terms = sums.terms(of, round_index, packing)
             case Evaluate(), Evaluation():
-                contents = contents_of_evaluations(sums.statistics_like, scale)
-                memory, vector = MaskedVector.blank(contents.layout)
-                write_evaluation(result.sums, sums.statistics_like, contents, vector)
+                contents = contents_of_evaluations(sums.statistics_like, sums.scale)
+                draft = sums.kind.draft(contents.layout)
+                write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)
             case _:
                 raise ParticipantError(f"its work for a secure sum came out as {type(result).__name__}")
-        return take_part(self._member, terms, step.message, vector, self._entropy(), memory=memory)
+        return sums.kind.take_part(self._member, terms, step.message, draft, self._entropy())
 
     def _templates(self, of: Train) -> tuple[Trees, Trees]:
         """Return names and shapes that the strategy declares for parameters like those that were sent."""

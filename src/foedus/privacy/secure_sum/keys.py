@@ -1,4 +1,4 @@
-"""Keys: identities that sign, key pairs of one round that agree, and what is derived from them.
+"""Keys: what identities sign, key pairs of one round that agree, and what is derived from them.
 
 Everything is a function of `cryptography`: Ed25519 (RFC 8032), X25519 (RFC 7748), HKDF-SHA256 (RFC 5869),
 ChaCha20-Poly1305 (RFC 8439). Each derivation names what it is for, the round's roster and both sides.
@@ -11,64 +11,44 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from hashlib import sha256
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from foedus.core.entropy import Entropy
-from foedus.core.errors import SecureSumError
+from foedus.core.errors import SecureSumError, SignatureError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum.wire import DOMAIN, VERSION, number, text
+from foedus.privacy.signing.identity import Identity, PublicKey
 
 KEY_BYTES = 32
-SIGNATURE_BYTES = 64
 TAG_BYTES = 16
+SIGNED = DOMAIN + number(VERSION, 1) + b" signature"  # the context of what identities sign here
 
-Identities = Mapping[ParticipantId, bytes]  # pinned Ed25519 public keys, agreed on outside of the protocol
-
-
-@dataclass(frozen=True)
-class IdentityKey:
-    """A participant's long-lived Ed25519 key; `repr` hides it."""
-
-    private: bytes = field(repr=False)
-
-    @classmethod
-    def create(cls, entropy: Entropy) -> IdentityKey:
-        """Return a new key."""
-        return cls(bytes(entropy.draw(KEY_BYTES)))
-
-    @property
-    def public(self) -> bytes:
-        """What others pin."""
-        return Ed25519PrivateKey.from_private_bytes(self.private).public_key().public_bytes_raw()
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the signature over a message that begins with its own domain and kind."""
-        return Ed25519PrivateKey.from_private_bytes(self.private).sign(_signed(message))
+Identities = Mapping[ParticipantId, PublicKey]  # pinned keys, agreed on outside of the protocol
 
 
-def verify(public: bytes, signature: bytes, message: bytes, what: str) -> None:
+def signature_of(identity: Identity, message: bytes) -> bytes:
+    """Return the identity's signature over a message that begins with its own domain and kind."""
+    return identity.sign_message(SIGNED, message)
+
+
+def verify(public: PublicKey, signature: bytes, message: bytes, what: str) -> None:
     """Return if the signature is right.
 
     Raises: SecureSumError otherwise; `what` says whose.
     """
     try:
         _verify(public, signature, message)
-    except (InvalidSignature, ValueError):
+    except SignatureError:
         raise SecureSumError(f"{what} is not signed with the key that is pinned for it") from None
 
 
 @lru_cache(maxsize=1 << 14)  # in a simulation, all participants of one process verify the same signatures
-def _verify(public: bytes, signature: bytes, message: bytes) -> None:
-    Ed25519PublicKey.from_public_bytes(public).verify(signature, _signed(message))
-
-
-def _signed(message: bytes) -> bytes:
-    return DOMAIN + number(VERSION, 1) + b" signature\x00" + message
+def _verify(public: PublicKey, signature: bytes, message: bytes) -> None:
+    public.check_message(SIGNED, message, signature, "a participant")
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foedus.privacy.secure_sum.field import SHARES
-from foedus.privacy.secure_sum.keys import SIGNATURE_BYTES, TAG_BYTES
+from foedus.privacy.secure_sum.keys import TAG_BYTES
 from foedus.privacy.secure_sum.masks import Layout, Vector
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES, Reader, header, indices, number
+from foedus.privacy.signing.identity import SIGNATURE_BYTES
 
 SHARE_BYTES = SHARES.element_bytes
 SEALED_BYTES = 2 * SHARE_BYTES + TAG_BYTES  # a share of the mask key, a share of the seed, the seal's tag

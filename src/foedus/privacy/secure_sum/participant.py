@@ -18,7 +18,7 @@ from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.field import SHARES
 from foedus.privacy.secure_sum.graph import Shape, pick, shape
-from foedus.privacy.secure_sum.keys import Identities, IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.keys import Identities, RoundKeys
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_masks_in_place
 from foedus.privacy.secure_sum.messages import (
     SHARE_BYTES,
@@ -34,6 +34,7 @@ from foedus.privacy.secure_sum.messages import (
 from foedus.privacy.secure_sum.roster import Advertisement, Roster, survivors_statement
 from foedus.privacy.secure_sum.shamir import split
 from foedus.privacy.secure_sum.terms import Terms
+from foedus.privacy.signing.identity import Identity
 
 # Writes durably, before it returns, that under each name stands that value; all of them or none.
 # Raises SecureSumError if anything stands under one of the names already, be it the same value.
@@ -54,18 +55,21 @@ class Member:
     """
 
     name: ParticipantId
-    identity: IdentityKey
+    identity: Identity
     identities: Identities
     record_once: RecordOnce
 
 
 @dataclass(frozen=True)
-class _Round:
-    """What a participant knows once the roster stands."""
+class Standing:
+    """What a participant knows once the roster stands.
+
+    needed: how many of the roster must stay. own: this participant's place on it.
+    """
 
     member: Member
     roster: Roster
-    shape: Shape
+    needed: int
     own: int
     keys: RoundKeys
     _channels: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -79,8 +83,8 @@ class _Round:
 
     def needs(self, indices: Sequence[int], of: Sequence[int], what: str) -> None:
         """Refuse a set of participants that is too small, leaves this one out, or holds strangers."""
-        if len(indices) < self.shape.survivors_needed:
-            raise SecureSumError(f"{len(indices)} participants {what}; {self.shape.survivors_needed} must")
+        if len(indices) < self.needed:
+            raise SecureSumError(f"{len(indices)} participants {what}; {self.needed} must")
         if self.own not in indices:
             raise SecureSumError(f"this participant {what}, but the coordinator leaves it out")
         if not set(indices) <= set(of):
@@ -106,17 +110,12 @@ def take_part(
     Raises: SecureSumError for a message that breaks the rules. The participation is then over, as it is
         after the last answer: no secret is used again.
     """
-    terms.must_equal(Terms.decode(invitation))
-    terms.layout.check(vector)
-    if member.identities.get(member.name) != member.identity.public:
-        raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
-    own_keys = RoundKeys.create(entropy)
-    advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
-    member.record_once({answer_name(terms): sha256(advertisement.encode()).digest()})
+    own_keys, advertisement = enter(member, terms, invitation, vector, entropy)
 
-    now = _accept_roster(member, terms, advertisement, own_keys, Roster.decode((yield advertisement.encode())))
-    picks = pick(now.own, now.shape, entropy)
-    sealed, own_share = _share(now, picks, entropy)
+    now = accept_roster(member, terms, advertisement, own_keys, Roster.decode((yield advertisement.encode())))
+    known = shape(len(now.roster.members), terms.rules)
+    picks = pick(now.own, known, entropy)
+    sealed, own_share = _share(now, known, picks, entropy)
 
     delivery = Delivery.decode((yield SealedShares(now.roster.digest, sealed).encode()))
     held = _accept_delivery(now, delivery)
@@ -124,11 +123,11 @@ def take_part(
 
     listed = SurvivorList.decode((yield masked))
     del masked
-    statement = _accept_survivors(now, delivery.sharers, listed)
-    signature = member.identity.sign(statement)
+    statement = accept_survivors(now, delivery.sharers, listed)
+    signature = keys.signature_of(member.identity, statement)
 
     agreement = Agreement.decode((yield Confirmation(signature).encode()))
-    _accept_agreement(now, listed.survivors, statement, agreement)
+    accept_agreement(now, listed.survivors, statement, agreement)
     opened = _opened({**held, now.own: own_share}, listed.survivors)
     names = now.roster.names
     member.record_once(
@@ -137,26 +136,47 @@ def take_part(
     yield Opening(opened).encode()
 
 
+def enter(
+    member: Member, terms: Terms, invitation: bytes, vector: Vector, entropy: Entropy
+) -> tuple[RoundKeys, Advertisement]:
+    """Return new keys and what shows them, once this participant's one answer to such terms is on record.
+
+    Raises: SecureSumError if the invitation is to other terms, or such an answer was given before.
+    """
+    terms.must_equal(Terms.decode(invitation))
+    terms.layout.check(vector)
+    if member.identities.get(member.name) != member.identity.public:
+        raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
+    own_keys = RoundKeys.create(entropy)
+    advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
+    member.record_once({answer_name(terms): sha256(advertisement.encode()).digest()})
+    return own_keys, advertisement
+
+
 def answer_name(terms: Terms) -> str:
     """Return the name under which a participant's one answer is recorded: whatever the terms say beside it."""
     return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
 
 
-def _accept_roster(
+def accept_roster(
     member: Member, terms: Terms, advertisement: Advertisement, own_keys: RoundKeys, roster: Roster
-) -> _Round:
+) -> Standing:
+    """Return where this participant stands, once everyone on the roster signed the terms and it is on it itself.
+
+    Raises: SecureSumError otherwise.
+    """
     roster.check(terms, member.identities)
     if advertisement not in roster.members:
         raise SecureSumError(f"the roster does not hold what {member.name} showed in this round")
     own = roster.members.index(advertisement)
-    return _Round(member, roster, shape(len(roster.members), terms.rules), own, own_keys)
+    return Standing(member, roster, terms.rules.survivors_needed(len(roster.members)), own, own_keys)
 
 
-def _share(now: _Round, picks: Sequence[int], entropy: Entropy) -> tuple[Mapping[int, bytes], bytes]:
+def _share(now: Standing, known: Shape, picks: Sequence[int], entropy: Entropy) -> tuple[Mapping[int, bytes], bytes]:
     """Return a sealed pair of shares for each pick, and the pair that stays here."""
     points = [index + 1 for index in sorted({*picks, now.own})]
     shares = [
-        split(int.from_bytes(secret, "big"), now.shape.share_threshold, points, SHARES, entropy)
+        split(int.from_bytes(secret, "big"), known.share_threshold, points, SHARES, entropy)
         for secret in (now.keys.mask, now.keys.seed)
     ]
     plain = {point - 1: b"".join(SHARES.encode(share[point]) for share in shares) for point in points}
@@ -167,11 +187,11 @@ def _share(now: _Round, picks: Sequence[int], entropy: Entropy) -> tuple[Mapping
     return sealed, plain[now.own]
 
 
-def _accept_delivery(now: _Round, delivery: Delivery) -> Mapping[int, bytes]:
+def _accept_delivery(now: Standing, delivery: Delivery) -> Mapping[int, bytes]:
     """Return the pairs of shares that this participant holds, by owner."""
     if delivery.roster != now.roster.digest:
         raise SecureSumError("shares of another roster were delivered")
-    now.needs(delivery.sharers, range(now.shape.participants), "shared their secrets")
+    now.needs(delivery.sharers, range(len(now.roster.members)), "shared their secrets")
     if not delivery.sealed.keys() <= set(delivery.sharers) - {now.own}:
         raise SecureSumError("shares were delivered from one who is not said to have shared")
     names, digest = now.roster.names, now.roster.digest
@@ -182,7 +202,7 @@ def _accept_delivery(now: _Round, delivery: Delivery) -> Mapping[int, bytes]:
 
 
 def _masked(
-    now: _Round, layout: Layout, neighbours: set[int], vector: Vector, memory: NDArray[np.uint8] | None
+    now: Standing, layout: Layout, neighbours: set[int], vector: Vector, memory: NDArray[np.uint8] | None
 ) -> memoryview:
     """Return the message with the vector under this participant's own mask and one with each of the neighbours.
 
@@ -209,15 +229,22 @@ def _masked(
     return message.data
 
 
-def _accept_survivors(now: _Round, sharers: Sequence[int], listed: SurvivorList) -> bytes:
-    """Return the statement to sign."""
+def accept_survivors(now: Standing, sharers: Sequence[int], listed: SurvivorList) -> bytes:
+    """Return the statement to sign.
+
+    Raises: SecureSumError if the list is of another roster, too short, or leaves this participant out.
+    """
     if listed.roster != now.roster.digest:
         raise SecureSumError("the list of survivors is of another roster")
-    now.needs(listed.survivors, sharers, "sent a masked vector")
+    now.needs(listed.survivors, sharers, "sent a vector")
     return survivors_statement(now.roster.digest, sharers, listed.survivors)
 
 
-def _accept_agreement(now: _Round, survivors: Sequence[int], statement: bytes, agreement: Agreement) -> None:
+def accept_agreement(now: Standing, survivors: Sequence[int], statement: bytes, agreement: Agreement) -> None:
+    """Return if enough of the survivors signed the statement that this participant signed too.
+
+    Raises: SecureSumError otherwise.
+    """
     now.needs(list(agreement.signatures), survivors, "signed the list of survivors")
     for signer, signature in agreement.signatures.items():
         name = now.roster.names[signer]

@@ -13,9 +13,10 @@ from hashlib import sha256
 from foedus.core.errors import SecureSumError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum import keys
-from foedus.privacy.secure_sum.keys import KEY_BYTES, SIGNATURE_BYTES, Identities, IdentityKey, RoundKeys
+from foedus.privacy.secure_sum.keys import KEY_BYTES, Identities, RoundKeys
 from foedus.privacy.secure_sum.terms import Terms
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES, Reader, header, indices, text
+from foedus.privacy.signing.identity import SIGNATURE_BYTES, Identity
 
 ADVERTISEMENT = 2
 ROSTER = 3
@@ -42,11 +43,11 @@ class Advertisement:
         return self._unsigned() + self.signature
 
     @classmethod
-    def signed(cls, terms: Terms, participant: ParticipantId, own: RoundKeys, identity: IdentityKey) -> Advertisement:
+    def signed(cls, terms: Terms, participant: ParticipantId, own: RoundKeys, identity: Identity) -> Advertisement:
         """Return the advertisement of a participant's keys."""
         shown = keys.public_key(own.channel), keys.public_key(own.mask), keys.commitment(own.seed)
         plain = cls(terms.digest(), participant, *shown)
-        return replace(plain, signature=identity.sign(plain._unsigned()))
+        return replace(plain, signature=keys.signature_of(identity, plain._unsigned()))
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Advertisement:

@@ -13,6 +13,7 @@ from typing import Any
 
 VERSION = 1
 DIGEST_BYTES = 32
+STATEMENTS = b"foedus signature %d" % VERSION  # the context of all signed statements
 
 
 def canonical(value: Any) -> bytes:
@@ -44,15 +45,29 @@ def signed_bytes(kind: str, value: Any) -> bytes:
 
     A signature of one kind of statement is none of another kind, nor of another version.
     """
-    return _in_context("signature", kind, value)
+    return in_context(STATEMENTS, _of_kind(kind, value))
 
 
 def digest(kind: str, value: Any) -> bytes:
     """Return the SHA-256 digest of a value in its context."""
-    return hashlib.sha256(_in_context("digest", kind, value)).digest()
+    return hashlib.sha256(in_context(b"foedus digest %d" % VERSION, _of_kind(kind, value))).digest()
 
 
-def _in_context(purpose: str, kind: str, value: Any) -> bytes:
+def in_context(context: bytes, message: bytes) -> bytes:
+    r"""Return a message of one protocol, told apart from those of all others: one key may sign for several.
+
+    The first zero byte ends the context, so that no string of bytes is a message in two of them.
+    >>> in_context(b"foedus secure sum", b"\x00hello")
+    b'foedus secure sum\x00\x00hello'
+
+    Raises: ValueError if the context is empty or holds a zero byte.
+    """
+    if not context or b"\x00" in context:
+        raise ValueError(f"the context of a signature is {context!r}; it is not empty and holds no zero byte")
+    return context + b"\x00" + message
+
+
+def _of_kind(kind: str, value: Any) -> bytes:
     if not (kind.isascii() and kind.isidentifier()):  # a separator inside could make one context look like another
         raise ValueError(f"the kind of a signed value is {kind!r}; it must be one word of ASCII letters")
-    return f"foedus {purpose} {VERSION}\x00{kind}\x00".encode() + canonical(value)
+    return kind.encode() + b"\x00" + canonical(value)

@@ -1,4 +1,8 @@
-"""Who signs: Ed25519 keys (RFC 8032), and the fingerprints by which people compare them."""
+"""Who signs: Ed25519 keys (RFC 8032), and the fingerprints by which people compare them.
+
+One key signs for all of its owner's protocols. What is signed begins with its protocol's context, so that a signature
+of one is none of another.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from foedus.core.errors import SignatureError
-from foedus.privacy.signing.canonical import signed_bytes
+from foedus.privacy.signing.canonical import STATEMENTS, in_context, signed_bytes
 
 KEY_BYTES, SIGNATURE_BYTES = 32, 64
 _FINGERPRINT_BYTES = 15  # 120 bits, in 6 groups of 4 letters: nobody finds a second key of the same one
@@ -78,12 +82,22 @@ class PublicKey:
         Raises: SignatureError if it is not.
         """
         raw = _from_hex(signature, SIGNATURE_BYTES, f"the signature of {signer}")
+        self._check(raw, signed_bytes(kind, value), f"its {kind} statement", signer)
+
+    def check_message(self, context: bytes, message: bytes, signature: bytes, signer: str) -> None:
+        """Return if the signature is this key's, over this message in this context.
+
+        Raises: SignatureError if it is not.
+        """
+        self._check(signature, in_context(context, message), "its message", signer)
+
+    def _check(self, signature: bytes, signed: bytes, what: str, signer: str) -> None:
         try:
-            Ed25519PublicKey.from_public_bytes(self.raw).verify(raw, signed_bytes(kind, value))
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, signed)
         except (InvalidSignature, ValueError, UnsupportedAlgorithm):
             raise SignatureError(
-                f"the signature of {signer} does not fit its {kind} statement under the key {self.fingerprint}: the "
-                "statement was changed, or somebody else signed it"
+                f"the signature of {signer} does not fit {what} under the key {self.fingerprint}: it was changed, or "
+                "somebody else signed it"
             ) from None
 
 
@@ -101,12 +115,22 @@ class Identity:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Identity:
-        """Return the identity of 32 secret bytes: for published test vectors."""
+        """Return the identity of 32 secret bytes, as tests have them."""
         return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, kind: str, value: Any) -> str:
         """Return the signature over a value as a statement of this kind, as hexadecimal text."""
         return self._key.sign(signed_bytes(kind, value)).hex()
+
+    def sign_message(self, context: bytes, message: bytes) -> bytes:
+        """Return the signature over a message of another protocol than that of statements.
+
+        context: the protocol's own, which no other one uses.
+        Raises: ValueError if it is the statements' context, or none.
+        """
+        if context == STATEMENTS:
+            raise ValueError("a message was to be signed as if it were a statement; sign statements with Identity.sign")
+        return self._key.sign(in_context(context, message))
 
     @property
     def private_key(self) -> Ed25519PrivateKey:
