@@ -11,7 +11,7 @@ from foedus.config.sections import RunConfig
 def secure_problems(config: RunConfig) -> Iterator[str]:
     """Yield everything that the secure_sum section and the rest contradict each other in."""
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return
     if config.evaluation.per_site:
         yield (
