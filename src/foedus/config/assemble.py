@@ -9,16 +9,17 @@ import torch
 
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, build_sampler, compress
+from foedus.config.distributed import packing_of
 from foedus.config.model import build_source, tune
 from foedus.config.pace import build_paces, require_known
 from foedus.config.privacy import Plans, build_plans, is_reproducible
 from foedus.config.private_run import PrivateRun, idle_entropy
-from foedus.config.secure_sums import build_secure_sums
+from foedus.config.secure_sums import build_rules, build_secure_sums
 from foedus.config.sites import Data, read_data
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
 from foedus.core import trees
-from foedus.core.entropy import KEY_BYTES
+from foedus.core.entropy import KEY_BYTES, Entropy
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey, torch_seeded
 from foedus.core.trees import ParamTree
@@ -31,11 +32,13 @@ from foedus.federation.sampling import Only, Sampler
 from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.privacy.distributed.uploads import uploaded_numbers, with_clipped_uploads
 from foedus.privacy.gradients.clipped_sums import ClippedSums
 from foedus.privacy.outbox import Outbox
 from foedus.privacy.participant_level import cohorts, rounds_under_privacy, with_participant_privacy
-from foedus.privacy.plan import CohortPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, DistributedPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
+from foedus.privacy.secure_sum.packing import Pack
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace, paced
 from foedus.training.private_steps import PrivateSteps
@@ -97,7 +100,12 @@ class Assembly:
         if isinstance(self.plans, CohortPlan | StreamPlan):
             algorithm = with_participant_privacy(algorithm, self.plans, entropy)
             sampler = cohorts(self.plans, entropy, self.key.child("turns"))
-        secure = build_secure_sums(self.config, algorithm, self._training_rows(), self._statistics_like())
+        pack = None
+        if isinstance(self.plans, DistributedPlan):
+            algorithm, pack = self._distributed(algorithm, self.plans)
+        secure = build_secure_sums(
+            self.config, algorithm, self._training_rows(), self._statistics_like(), pack=pack, noise=self._own_noise
+        )
         federation = self._federation(
             algorithm,
             self.examples,
@@ -116,6 +124,27 @@ class Assembly:
         # cohorts are drawn from the run's seed otherwise, which stands in the configuration
         seed = SeedKey(bytes(entropy.child("cohorts").draw(KEY_BYTES)))
         return replace(federation, plan=plan, guard=private.guard, seed=seed)
+
+    def _distributed(self, algorithm: Algorithm, plan: DistributedPlan) -> tuple[Algorithm, Pack]:
+        """Return the strategy with clipped uploads, and how these get their noise.
+
+        Raises: ConfigError if its uploads are not those that the noise was planned for.
+        """
+        if (length := uploaded_numbers(algorithm, self.initial)) != plan.length:
+            raise ConfigError(
+                f"privacy: noise was planned for uploads of {plan.length:,} numbers, and this strategy's have "
+                f"{length:,}; give the strategy in the configuration"
+            )
+        assert isinstance(self.config.secure_sum, sections.Masks), "problems() refuses others"
+        rules, rotations = build_rules(self.config.secure_sum), self.key.child("rotations")
+        pack = packing_of(plan, self.config.rounds.count, rotations, rules)
+        return with_clipped_uploads(algorithm, plan), pack
+
+    def _own_noise(self, name: ParticipantId) -> Entropy:
+        """Return where a participant's own noise comes from."""
+        if is_reproducible(self.config.privacy):
+            return Entropy.reproducible_from(self.key.child("participant", name, "privacy"))
+        return Entropy.secret()
 
     def alone(self, site: ParticipantId) -> Federation:
         """Return plain training of one site on its own rows, measured on every site's."""
@@ -249,6 +278,10 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     if isinstance(config.privacy, sections.RecordPrivacy):
         clipped = ClippedSums(model, workspace.parameters, config.privacy.clip_norm)
         _rehearse(clipped, task, workspace, examples)
+
+    def upload() -> int:
+        return uploaded_numbers(build_algorithm(config, workspace.optimizer_like()), workspace.parameters)
+
     return Assembly(
         config=config,
         data=data,
@@ -261,7 +294,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
         initial=trees.clone(workspace.parameters),
         key=key,
         paces=paces,
-        plans=build_plans(config, counts),
+        plans=build_plans(config, counts, upload),
         clipped=clipped,
     )
 

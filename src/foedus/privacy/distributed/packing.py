@@ -55,7 +55,7 @@ class DistributedNoise:
 
         Raises: SecureSumError otherwise.
         """
-        if (least := rules.survivors_needed(rules.min_cohort)) < self.survivors:
+        if (least := rules.least_survivors) < self.survivors:
             raise SecureSumError(
                 f"a sum of {least} participants may be opened, and the noise is that of {self.survivors}; raise "
                 "secure_sum.threshold or secure_sum.min_cohort"
