@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -43,17 +44,19 @@ def build_secure_sums(
     chosen = config.secure_sum
     if isinstance(chosen, sections.PlainSum):
         return None
-    names = tuple(rows)
+    names, rules = tuple(rows), build_rules(chosen)
     identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
-        rules=build_rules(chosen),
+        rules=rules,
         scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, rows), len(names)),
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
         pack=pack,
+        # a threshold is of a round's cohort; all are in an evaluation
+        evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=build_kind(chosen),
     )
     return sums, {
