@@ -146,11 +146,11 @@ def enter(
         raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
     own_keys = RoundKeys.create(entropy)
     advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
-    member.record_once({_answer_name(terms): sha256(advertisement.encode()).digest()})
+    member.record_once({answer_name(terms): sha256(advertisement.encode()).digest()})
     return own_keys, advertisement
 
 
-def _answer_name(terms: Terms) -> str:
+def answer_name(terms: Terms) -> str:
     """Return the name under which this participant's one answer is recorded: whatever the terms say beside it."""
     return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
 
