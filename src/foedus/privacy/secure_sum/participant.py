@@ -40,6 +40,9 @@ from foedus.privacy.signing.identity import Identity
 # Raises SecureSumError if anything stands under one of the names already, be it the same value.
 RecordOnce = Callable[[Mapping[str, bytes]], None]
 
+# Why a participant stays out of a sum that it took part in before; the coordinator knows an interrupted round by it.
+ANSWERED_BEFORE = "this participant has given its answer for this round before, and gives one only"
+
 # Made by take_part: yields answers, is sent the coordinator's messages.
 Participation = Generator[bytes | memoryview, bytes, None]
 
@@ -151,7 +154,7 @@ def enter(
 
 
 def answer_name(terms: Terms) -> str:
-    """Return the name under which this participant's one answer is recorded: whatever the terms say beside it."""
+    """Return the name under which a participant's one answer is recorded: whatever the terms say beside it."""
     return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
 
 
