@@ -59,9 +59,15 @@ def build_secure_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=build_kind(chosen),
     )
+    journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
-        name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums, noise=noise(name))
-        for name, path in _journals(names, config.run_folder / FOLDER)
+        name: SecureSide(
+            Member(name, identities[name], sums.identities, journal),
+            sums,
+            noise=noise(name),
+            refuse_answered=journal.refuse,
+        )
+        for name, journal in journals.items()
     }
 
 
