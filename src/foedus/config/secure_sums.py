@@ -46,9 +46,10 @@ def build_secure_sums(
         statistics_like=statistics_like,
         kind=build_kind(chosen),
     )
+    journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
-        name: SecureSide(Member(name, identities[name], sums.identities, AnswerJournal(path)), sums)
-        for name, path in _journals(names, config.run_folder / FOLDER)
+        name: SecureSide(Member(name, identities[name], sums.identities, journal), sums, refuse_answered=journal.refuse)
+        for name, journal in journals.items()
     }
 
 
