@@ -39,7 +39,9 @@ def build_secure_sums(
     names = tuple(rows)
     identities = {name: Identity.create() for name in names}
     public = {name: key.public for name, key in identities.items()}
-    sums = agreed_sums(config, algorithm, weight_bound(list(rows.values())), identities=public, statistics_like=statistics_like)
+    sums = agreed_sums(
+        config, algorithm, weight_bound(list(rows.values())), identities=public, statistics_like=statistics_like
+    )
     return sums, {
         name: secure_side(sums, name, identities[name], path)
         for name, path in _journals(names, config.run_folder / FOLDER)

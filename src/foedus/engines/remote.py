@@ -48,7 +48,7 @@ class RemoteEngine:
         notice: Callable[[ParticipantId, str], None] = lambda name, what: None,
     ) -> None:
         self._way = way
-        self._run = run
+        self.run = run
         self._names = tuple(names)
         self._limits = limits or Limits()
         self._notice = notice
@@ -62,6 +62,10 @@ class RemoteEngine:
     def population(self) -> Sequence[ParticipantId]:
         """Return every participant, in the order given."""
         return self._names
+
+    def only(self, names: Sequence[ParticipantId]) -> None:
+        """Go on with these participants alone."""
+        self._names = tuple(names)
 
     def introduce(self, message: Begin | Agree) -> Mapping[ParticipantId, Told | Failure]:
         """Tell everybody what the run is, or what all agree on, and return what each answers.
@@ -159,7 +163,7 @@ class RemoteEngine:
         for name, question in questions.items():
             if id(question) not in encoded:
                 encoded[id(question)] = encode_question(question)
-            letters[name] = Letter(self._run, kind_of(question), encoded[id(question)])
+            letters[name] = Letter(self.run, kind_of(question), encoded[id(question)])
         if not letters:
             return
         for name, came in self._way.ask(letters):
