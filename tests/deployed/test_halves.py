@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from end_to_end.small_runs import SITES, small_run
 from foedus.api.coordinate import Federated, coordinate, enqueue
 from foedus.api.playing import RunResult
 from foedus.config.loading import load_config
-from foedus.core.errors import RoundError
-from foedus.federation.events import Event, RoundEnded
 from foedus.federation.run_folder import RunFolder
 
 
@@ -61,7 +58,7 @@ def figures(value: Any, name: str = "") -> dict[str, Any]:
 
 
 # Adam divides a gradient that should be 0 by its own rounding errors, so that two orders of a sum part soon.
-SGD = {"local": {"optimizer": {"kind": "sgd"}, "learning_rate": 0.1}}
+SGD: dict[str, Any] = {"local": {"optimizer": {"kind": "sgd"}, "learning_rate": 0.1}}
 
 
 @pytest.mark.parametrize(

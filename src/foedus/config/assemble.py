@@ -26,7 +26,7 @@ from foedus.federation.sampling import Only, Sampler
 from foedus.models.loading import LoadedModel
 from foedus.models.travel import ParameterCounts
 from foedus.privacy.outbox import Outbox
-from foedus.privacy.plan import CohortPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, DistributedPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace
@@ -110,9 +110,17 @@ class Assembly:
         """
         entropy = private.entropy if private else idle_entropy()
         hidden = self.plans if isinstance(self.plans, CohortPlan | StreamPlan) else None
-        algorithm = self.side.algorithm(algorithm, hidden, entropy)
+        distributed = self.plans if isinstance(self.plans, DistributedPlan) else None
+        algorithm = self.side.algorithm(algorithm, hidden or distributed, entropy)
         sampler = run_sampler(self.side, hidden, entropy)
-        secure = build_secure_sums(self.config, algorithm, self._training_rows(), self._statistics_like())
+        secure = build_secure_sums(
+            self.config,
+            algorithm,
+            self._training_rows(),
+            self._statistics_like(),
+            pack=None if distributed is None else self.side.packing(algorithm, distributed),
+            noise=self.side.own_noise,
+        )
         federation = self._federation(
             algorithm,
             self.examples,
@@ -228,4 +236,4 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     }
     records = {name: len(splits.get("train", ())) for name, splits in examples.items()}
     rehearse(side, next((splits["train"] for splits in examples.values() if splits.get("train")), ()))
-    return Assembly(side, data, examples, paces, build_plans(config, records))
+    return Assembly(side, data, examples, paces, build_plans(config, records, side.uploaded_numbers))

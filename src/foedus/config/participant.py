@@ -149,7 +149,7 @@ class ParticipantRun:
                 statistics_like=side.statistics_like(),
                 run=begun.message.run,
             )
-            secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl")
+            secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
         reports = None if begun.config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
         site = Site(
             home.name,

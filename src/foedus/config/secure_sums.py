@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 from foedus.config import sections
 from foedus.config.ground import weight_bound
-from foedus.core.errors import SecureSumError, SignatureError
+from foedus.core.entropy import Entropy
+from foedus.core.errors import ConfigError, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
+from foedus.privacy.encrypted_sum.kind import Ckks
+from foedus.privacy.encrypted_sum.parameters import choose
+from foedus.privacy.encrypted_sum.seal import require_library
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
+from foedus.privacy.secure_sum.packing import Pack
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
@@ -27,23 +33,34 @@ FOLDER = "secure_sums"  # in the run's folder: what each participant has answere
 
 
 def build_secure_sums(
-    config: sections.RunConfig, algorithm: Algorithm, rows: Mapping[ParticipantId, int], statistics_like: Sums
+    config: sections.RunConfig,
+    algorithm: Algorithm,
+    rows: Mapping[ParticipantId, int],
+    statistics_like: Sums,
+    *,
+    pack: Pack | None = None,
+    noise: Callable[[ParticipantId], Entropy] = lambda name: Entropy.secret(),
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
     rows: training rows by participant. statistics_like: names and shapes of evaluation statistics.
+    pack: how updates become words, if not on the usual grid. noise: where each participant's own noise comes from.
     Identity keys are made anew: in one process there is nobody to pin them against.
     """
     if isinstance(config.secure_sum, sections.PlainSum):
         return None
     names = tuple(rows)
     identities = {name: Identity.create() for name in names}
-    public = {name: key.public for name, key in identities.items()}
     sums = agreed_sums(
-        config, algorithm, weight_bound(list(rows.values())), identities=public, statistics_like=statistics_like
+        config,
+        algorithm,
+        weight_bound(list(rows.values())),
+        identities={name: key.public for name, key in identities.items()},
+        statistics_like=statistics_like,
+        pack=pack,
     )
     return sums, {
-        name: secure_side(sums, name, identities[name], path)
+        name: secure_side(sums, name, identities[name], path, noise(name))
         for name, path in _journals(names, config.run_folder / FOLDER)
     }
 
@@ -55,32 +72,38 @@ def agreed_sums(
     *,
     identities: Identities,
     statistics_like: Sums,
+    pack: Pack | None = None,
     run: str | None = None,
 ) -> SecureSums:
     """Return what all sides of a run agree on about its sums.
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
-    run: what tells the run from others, its name unless told.
+    run: what tells the run from others; its name unless told.
     """
     chosen = config.secure_sum
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
+    rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
+    largest_weight = chosen.max_weight or greatest_weight(config, bound)
     return SecureSums(
         task=config.task.kind,
         run=run or config.name,
-        rules=build_rules(chosen),
-        scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, bound), len(identities)),
+        rules=rules,
+        scale=Scale(chosen.value_range, largest_weight, len(identities), kind.value_bits),
         identities=identities,
         algorithm=algorithm,
         statistics_like=statistics_like,
-        kind=build_kind(chosen),
+        pack=pack,
+        # a threshold is of a round's cohort; all are in an evaluation
+        evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
+        kind=kind,
     )
 
 
-def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path) -> SecureSide:
-    """Return a participant's side. journal: its file of what it has answered."""
+def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:
+    """Return a participant's side. journal: its file of what it has answered. noise: where its own comes from."""
     answered = AnswerJournal(journal)
     member = Member(name, identity, sums.identities, answered)
-    return SecureSide(member, sums, refuse_answered=answered.refuse)
+    return SecureSide(member, sums, noise=noise, refuse_answered=answered.refuse)
 
 
 def pinned_keys(pins: Pins, names: Sequence[ParticipantId]) -> Identities:
@@ -95,11 +118,20 @@ def pinned_keys(pins: Pins, names: Sequence[ParticipantId]) -> Identities:
     return {name: pins[name].current for name in names}
 
 
-def build_kind(chosen: sections.Masks) -> SumKind:
-    """Return how the sums are kept from being opened further."""
+def build_kind(chosen: sections.Masks | sections.Ckks, participants: int) -> SumKind:
+    """Return how the sums of so many are kept from being opened further.
+
+    Raises: ConfigError if they are too many; MissingExtra.
+    """
     match chosen:
         case sections.Masks():
             return Masks()
+        case sections.Ckks():
+            require_library()
+            try:
+                return Ckks(choose(participants))
+            except SecureSumError as error:
+                raise ConfigError(f"secure_sum.kind is ckks: {error}") from error
         case _:
             assert_never(chosen)
 
@@ -117,7 +149,7 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     return costs
 
 
-def build_rules(chosen: sections.Masks) -> Rules:
+def build_rules(chosen: sections.HiddenSum) -> Rules:
     """Return what participants insist on."""
     return Rules(chosen.min_cohort, chosen.threshold or 0)
 

@@ -25,7 +25,7 @@ LANES = 2  # calls that may be on their way to one site at once
 class FlareCoordinator:
     """The server's end of FLARE's job; the job lasts until the coordinator closes its lanes."""
 
-    @collab.main
+    @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
     def relay(self) -> None:
         """Carry frames from the hub to every site of the job, each lane in a thread of its own."""
         context = get_call_context()

@@ -1,4 +1,4 @@
-"""FLARE's simulator as the link, for tests without a network: it runs server and sites on this machine, unauthenticated.
+"""FLARE's simulator as the link, for tests without a network: server and sites on this machine, unauthenticated.
 
 Started as a program, it ends when the hub closes its lanes: python -m foedus.engines.flare.simulated FOLDER SITE …
 """

@@ -28,7 +28,7 @@ class FlareSite:
     def __init__(self) -> None:
         self._local = threading.local()
 
-    @collab.publish
+    @collab.publish  # type: ignore[untyped-decorator] # nvflare ships no types
     def call(self, header: bytes, body: bytes) -> list[bytes]:
         """Return the participant's answer to a frame. Only the server may ask: FLARE lets sites call each other."""
         if collab.caller != SERVER:
