@@ -36,6 +36,7 @@ from foedus.privacy.outbox import Outbox
 from foedus.privacy.participant_level import cohorts, rounds_under_privacy, with_participant_privacy
 from foedus.privacy.plan import CohortPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
+from foedus.privacy.signing.identity import Identity
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace, paced
 from foedus.training.private_steps import PrivateSteps
@@ -78,11 +79,14 @@ class Assembly:
         reraise: bool = False,
         private: PrivateRun | None = None,
         own_reports: OwnReports | None = None,
+        signers: Mapping[ParticipantId, Identity] | None = None,
+        run: str | None = None,
     ) -> Federation:
         """Return the run itself.
 
         algorithm: takes the place of the configured strategy.
         own_reports: where participants keep figures of their own.
+        signers: everybody's identity, if the run is signed. run: its id.
         private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
         """
         if algorithm is None:
@@ -97,7 +101,9 @@ class Assembly:
         if isinstance(self.plans, CohortPlan | StreamPlan):
             algorithm = with_participant_privacy(algorithm, self.plans, entropy)
             sampler = cohorts(self.plans, entropy, self.key.child("turns"))
-        secure = build_secure_sums(self.config, algorithm, self._training_rows(), self._statistics_like())
+        secure = build_secure_sums(
+            self.config, algorithm, self._training_rows(), self._statistics_like(), signers=signers, run=run
+        )
         federation = self._federation(
             algorithm,
             self.examples,

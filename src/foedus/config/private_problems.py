@@ -106,11 +106,6 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
             "privacy.clip: adaptive does not go with privacy.mechanism stream, whose noise is planned for one clip "
             "norm in all rounds; use {kind: fixed, norm: …}"
         )
-    if isinstance(config.signatures, sections.Ed25519):
-        yield (
-            "signatures: ed25519 logs whose updates are in each round, and privacy: participants rests on nobody "
-            "seeing that; use privacy: records, or no signatures"
-        )
     if config.compression != sections.Uncompressed() and config.compression.kind != "none":
         yield (
             f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "

@@ -24,21 +24,28 @@ FOLDER = "secure_sums"  # in the run's folder: what each participant has answere
 
 
 def build_secure_sums(
-    config: sections.RunConfig, algorithm: Algorithm, rows: Mapping[ParticipantId, int], statistics_like: Sums
+    config: sections.RunConfig,
+    algorithm: Algorithm,
+    rows: Mapping[ParticipantId, int],
+    statistics_like: Sums,
+    *,
+    signers: Mapping[ParticipantId, Identity] | None = None,
+    run: str | None = None,
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
     rows: training rows by participant. statistics_like: names and shapes of evaluation statistics.
-    Identity keys are made anew: in one process there is nobody to pin them against.
+    signers: everybody's identity, if the run is signed. Without it keys are made anew: in one process there is nobody
+        to pin them against. run: its id, which no other run has; a key may sign in many.
     """
     chosen = config.secure_sum
     if isinstance(chosen, sections.PlainSum):
         return None
     names = tuple(rows)
-    identities = {name: Identity.create() for name in names}
+    identities = {name: Identity.create() if signers is None else signers[name] for name in names}
     sums = SecureSums(
         task=config.task.kind,
-        run=config.name,
+        run=run or config.name,
         rules=build_rules(chosen),
         scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, rows), len(names)),
         identities={name: key.public for name, key in identities.items()},
