@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from foedus.config.loading import load_config
-from foedus.config.tokenizer import build_tokenizer, require_tokenizer
+from foedus.config.tokenizer import Learnt, build_tokenizer, learn_in_process, learns_tokenizer, require_tokenizer
 from foedus.core.errors import DataError, ModelError
 from foedus.data.sites import Site
 from foedus.models.byte_level import BEGIN, END, MASK
@@ -18,9 +19,17 @@ def site(name: str, rows: list[Any], split: str = "train", column: str = "said")
     return Site(name, {split: pa.table({column: pa.array(rows)})})  # type: ignore[dict-item]  # one of the splits
 
 
+@dataclass(frozen=True)
+class Built:
+    tokenizer: Any
+    notes: tuple[str, ...]
+
+
 def built(tokenizer: Any, sites: list[Site], task: dict[str, Any] = CAUSAL) -> Any:
     model = {"kind": "architecture", "type": "gpt2", "tokenizer": tokenizer}
-    return build_tokenizer(load_config({"task": task, "model": model, "participants": {"train": "*.csv"}}), sites)
+    config = load_config({"task": task, "model": model, "participants": {"train": "*.csv"}})
+    learnt = learn_in_process(config, sites) if learns_tokenizer(config) else Learnt([], ())
+    return Built(build_tokenizer(config, learnt.merges), learnt.notes)
 
 
 def test_pairs_that_are_frequent_over_all_participants_become_tokens() -> None:

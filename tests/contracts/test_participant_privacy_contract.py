@@ -212,9 +212,12 @@ def test_an_empty_cohort_releases_noise_of_full_size_in_every_part(name: str) ->
 def test_equal_reproducible_entropy_gives_equal_bits_and_a_resumed_run_too(
     name: str, plan: CohortPlan | StreamPlan
 ) -> None:
-    def played(state: ServerState | None, memories: dict[str, Memory], rounds: int) -> tuple[ServerState, Federation]:
+    def played(
+        state: ServerState | None, memories: Mapping[str, Memory], rounds: int
+    ) -> tuple[ServerState, Federation]:
         run = private_federation(STRATEGIES[name](), plan)
-        run.engine._memories = dict(memories)  # type: ignore[attr-defined] # as a checkpoint restores them
+        assert isinstance(run.engine, InProcessEngine)
+        run.engine.recall(memories)  # as a checkpoint restores them
         state = state or fresh(run.algorithm, start())
         for _ in range(rounds):
             state, _ = play_round(run, state)
@@ -223,7 +226,8 @@ def test_equal_reproducible_entropy_gives_equal_bits_and_a_resumed_run_too(
     whole, _ = played(None, {}, 6)
     half, run = played(None, {}, 3)
     reordered = ServerState(3, dict(reversed(list(half.params.items()))), copied(half.memory))
-    resumed, _ = played(reordered, run.engine._memories, 3)  # type: ignore[attr-defined] # likewise
+    assert isinstance(run.engine, InProcessEngine)
+    resumed, _ = played(reordered, run.engine.memories(), 3)
     assert same_tree(resumed.params, whole.params)
     assert same_trees(resumed.memory, whole.memory)
     assert trees.is_finite(whole.params)

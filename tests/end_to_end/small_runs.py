@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,10 @@ def small_run(folder: Path, family: Family = "bert", head: Head = "classificatio
     return config
 
 
-def write_sites(folder: Path, rows: int = ROWS) -> Path:
+def write_sites(folder: Path, rows: int = ROWS, sites: Sequence[str] = SITES) -> Path:
     """Write a CSV file for each participant, with a mix of classes of its own; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for place, site in enumerate(SITES):
+    for place, site in enumerate(sites):
         organs = [LABELS[(place if row % 2 else row // 2) % 3] for row in range(rows)]
         lines = [f"{_SAYINGS[organ]} {site[0]}{row % 7},{organ},{row}" for row, organ in enumerate(organs)]
         (folder / f"{site}.csv").write_text("\n".join(["note,organ,case", *lines, ""]))

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from foedus.engines.in_process import InProcessEngine, failure_reason
+from foedus.engines.in_process import InProcessEngine
+from foedus.engines.site import failure_reason
 from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train
 from foedus.federation.protocols import LocalTask, Memory, ServerState
 from foedus.federation.round import play_round

@@ -83,7 +83,7 @@ def test_after_a_crash_the_same_request_is_answered_by_the_same_numbers_without_
     restarted.save_memories(outbox.folder.parent / "memories")
     other = engine(Noisy(), None)
     other.load_memories(outbox.folder.parent / "memories")
-    assert torch.equal(other._memories["a"]["seen"]["noise"], delta(first).float())
+    assert torch.equal(other.memories()["a"]["seen"]["noise"], delta(first).float())
 
 
 @pytest.mark.parametrize("request_", [train(0.5), train(round_index=1), train(rounds=4)], ids=["params", "round", "of"])

@@ -220,7 +220,7 @@ def test_averaged_moments_are_weighted_means_and_reach_those_who_were_absent() -
         expected = 0.25 * single["few"].memory["optimizer"][name] + 0.75 * single["many"].memory["optimizer"][name]
         torch.testing.assert_close(mean, expected, rtol=1e-5, atol=1e-7)
     assert algorithm.broadcast(state)["optimizer"] is state.memory["optimizer"]
-    assert not InProcessEngine(algorithm.local, tasks)._memories
+    assert not InProcessEngine(algorithm.local, tasks).memories()
 
 
 def test_what_is_averaged_is_declared_and_nothing_else() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
+from foedus.config.distributed import UPLOADED
 from foedus.config.guarantee import spent_by_round
 from foedus.config.loading import load_config
 from foedus.config.privacy import build_plans, is_reproducible
@@ -97,11 +98,13 @@ def check_ways(config: sections.RunConfig, log: ReadLog) -> None:
 
     Raises: SignatureError if they were not.
     """
-    if log.begun.rounds != (due := shown_of_rounds(config)):
-        raise SignatureError(f"the log shows {log.begun.rounds} rounds, and by the configuration they are {due}")
+    if log.begun.rounds != (shown := shown_of_rounds(config)):
+        raise SignatureError(f"the log shows {log.begun.rounds} rounds, and by the configuration they are {shown}")
     if isinstance(config.secure_sum, sections.Masks):
         rules = build_rules(config.secure_sum)
-        if any(found.terms.rules != rules or found.terms.task != config.task.kind for found in log.sums):
+        due = {"update": {rules}, "evaluation": {rules, replace(rules, threshold=0)}}
+        terms = [found.terms for found in log.sums]
+        if any(each.task != config.task.kind or each.rules not in due[each.purpose] for each in terms):
             raise SignatureError("a secure sum was made by other rules than those of the configuration")
 
 
@@ -123,7 +126,7 @@ def check_claim(config: sections.RunConfig, summary: Mapping[str, Any], rounds: 
         counts = {name: site["train"] for name, site in sizes.items()} if isinstance(sizes, Mapping) else {}
         if isinstance(privacy, sections.ParticipantPrivacy):
             counts = {str(number): 1 for number in range(summary["participants"])}
-        plans = build_plans(config, counts)
+        plans = build_plans(config, counts, lambda: int(claimed["facts"][UPLOADED].replace(",", "")))
         assert plans is not None, "the configuration has privacy"
         several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
         spent = spent_by_round(plans, config.rounds.count, composed=several)[rounds]

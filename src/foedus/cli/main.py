@@ -14,6 +14,7 @@ from foedus.cli.init import init
 from foedus.cli.keys import keys
 from foedus.cli.predict import predict
 from foedus.cli.privacy import privacy
+from foedus.cli.provision import provision
 from foedus.cli.run import run
 from foedus.cli.schema import schema
 from foedus.cli.verify import verify
@@ -49,6 +50,7 @@ for command in (init, explain, run, compare, predict, generate, verify, schema):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(privacy, name="privacy")
+app.add_typer(provision, name="provision")
 
 
 def main() -> None:

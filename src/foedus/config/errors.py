@@ -24,10 +24,10 @@ class Problem:
     text: str
 
 
-def problems_in(error: ValidationError) -> list[Problem]:
-    """Return what is wrong, each thing once, in the order of the file's sections."""
+def problems_in(error: ValidationError, top: type[Section] = RunConfig) -> list[Problem]:
+    """Return what is wrong, each thing once, in the order of the file's sections. top: what the file holds."""
     errors = error.errors(include_url=False)
-    found = [_problem(details) for details in errors if not _is_consequence(details, errors)]
+    found = [_problem(details, top) for details in errors if not _is_consequence(details, errors)]
     meant = {(*problem.path[:-1], suggestion) for problem in found if (suggestion := _suggestion(problem))}
     # A misspelt key is reported once, not as missing too.
     return [problem for problem in found if not (problem.path in meant and problem.text.startswith("is missing"))]
@@ -60,12 +60,13 @@ class _Place:
     kinds: Kinds
     kinds_around: Kinds
     description: str
+    top: type[Section]
 
 
-def _place(location: tuple[int | str, ...]) -> _Place:
+def _place(location: tuple[int | str, ...], top: type[Section]) -> _Place:
     """Return the YAML path of pydantic's location, which names the chosen kinds too."""
     path: list[int | str] = []
-    section: type[Section] | None = RunConfig
+    section: type[Section] | None = top
     owner: type[Section] | None = section
     kinds: Kinds = {}
     around: Kinds = {}
@@ -81,11 +82,11 @@ def _place(location: tuple[int | str, ...]) -> _Place:
         kinds, description = kinds_of(field), field.description or ""
         inner = sections_of(field)
         section = kinds.get(str(next(parts, ""))) if field.discriminator else next(iter(inner), None)
-    return _Place(tuple(path), owner, kinds, around, description)
+    return _Place(tuple(path), owner, kinds, around, description, top)
 
 
-def _problem(details: ErrorDetails) -> Problem:
-    place = _place(details["loc"])
+def _problem(details: ErrorDetails, top: type[Section]) -> Problem:
+    place = _place(details["loc"], top)
     match details["type"]:
         case "extra_forbidden":
             return Problem(place.path, _unknown_key(place))
@@ -159,7 +160,7 @@ def _unknown_key(place: _Place) -> str:
         return f"belongs to {'kinds' if len(owners) > 1 else 'kind'} {' and '.join(owners)}, not to {_kind(place)}"
     if near := nearest(key, known):
         return f"unknown key; did you mean '{near}'?"
-    if elsewhere := list(places_of(key)):
+    if elsewhere := list(places_of(key, place.top)):
         return f"unknown key; it belongs to {either(dotted(path[:-1]) or 'the top level' for path in elsewhere)}"
     others = [name for name in known if name != "kind"]
     return f"unknown key; {'known are ' + ', '.join(others) if others else 'kind ' + _kind(place) + ' has no keys'}"

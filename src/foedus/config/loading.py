@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,9 +14,11 @@ from foedus.config import yaml_text
 from foedus.config.errors import Problem, nearest, problems_in, shown
 from foedus.config.overrides import override
 from foedus.config.resolve import resolve
-from foedus.config.sections import RunConfig
+from foedus.config.sections import RunConfig, Section
 from foedus.config.yaml_text import dotted
 from foedus.core.errors import ConfigError
+
+S = TypeVar("S", bound=Section)
 
 
 def load_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> RunConfig:
@@ -26,7 +28,9 @@ def load_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str]
     overrides: KEY=VALUE, such as "local.learning_rate=1e-3"; see `override`.
     Raises: ConfigError that lists every problem, one a line.
     """
-    draft = _Draft(dict(source), "configuration", Path.cwd()) if isinstance(source, Mapping) else _read(Path(source))
+    draft = (
+        _Draft(dict(source), "configuration", Path.cwd()) if isinstance(source, Mapping) else _read_run(Path(source))
+    )
     values, overridden = override(draft.values, overrides)
     try:
         config = RunConfig.model_validate(values)
@@ -34,6 +38,20 @@ def load_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str]
         lines = [_line(problem, draft, overridden) for problem in problems_in(error)]
         raise ConfigError("\n".join(lines)) from None
     return resolve(config.rooted(draft.root))
+
+
+def load_section(path: Path, kind: type[S], advice: str = "") -> S:
+    """Return what a YAML file of another kind than a run's holds.
+
+    advice: where such a file comes from, for the message if there is none.
+    Raises: ConfigError that lists every problem, one a line.
+    """
+    draft = _read(path, advice)
+    try:
+        return kind.model_validate(draft.values)
+    except ValidationError as error:
+        lines = [_line(problem, draft, ()) for problem in problems_in(error, kind)]
+        raise ConfigError("\n".join(lines)) from None
 
 
 @dataclass(frozen=True)
@@ -46,11 +64,16 @@ class _Draft:
     lines: Mapping[yaml_text.Path, int] = field(default_factory=dict)
 
 
-def _read(path: Path) -> _Draft:
+def _read_run(path: Path) -> _Draft:
+    draft = _read(path, "`foedus init` writes a file to start from")
+    return replace(draft, values={"name": run_name(path.stem), **draft.values})
+
+
+def _read(path: Path, advice: str) -> _Draft:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist{_hint(path)}") from None
+        raise ConfigError(f"{path} does not exist{_hint(path, advice)}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder; name the YAML file in it") from None
     except UnicodeDecodeError:
@@ -59,11 +82,10 @@ def _read(path: Path) -> _Draft:
         raise ConfigError(f"{path} cannot be read: {error.strerror or type(error).__name__}") from error
     document = yaml_text.parse(text, str(path))
     if document.value is None:
-        raise ConfigError(f"{path} is empty; `foedus init` writes a file to start from")
+        raise ConfigError(f"{path} is empty{_after(advice)}")
     if not isinstance(document.value, dict):
         raise ConfigError(f"{path} holds {shown(document.value)}; it must hold keys and values, such as `seed: 0`")
-    values = {"name": run_name(path.stem), **document.value}
-    return _Draft(values, str(path), path.resolve().parent, document.lines)
+    return _Draft(document.value, str(path), path.resolve().parent, document.lines)
 
 
 def run_name(stem: str) -> str:
@@ -75,10 +97,14 @@ def run_name(stem: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", stem).strip("-._")[:100] or "run"
 
 
-def _hint(path: Path) -> str:
+def _hint(path: Path, advice: str) -> str:
     """Return a hint at the YAML file that was probably meant."""
     near = nearest(path.name, [other.name for other in path.parent.glob("*.y*ml")])
-    return f"; did you mean {path.parent / near}?" if near else "; `foedus init` writes a file to start from"
+    return f"; did you mean {path.parent / near}?" if near else _after(advice)
+
+
+def _after(advice: str) -> str:
+    return f"; {advice}" if advice else ""
 
 
 def _line(problem: Problem, draft: _Draft, overridden: Sequence[yaml_text.Path]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
+from foedus.config.secure_problems import hides_cohorts
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId
@@ -121,7 +122,7 @@ def load_signers(
 
 def shown_of_rounds(config: sections.RunConfig) -> str:
     """Return what the log tells of a round: each update, whose are in its sum, or its result alone."""
-    if isinstance(config.privacy, sections.ParticipantPrivacy):
+    if hides_cohorts(config.privacy):
         return "sealed"
     return "plain" if isinstance(config.secure_sum, sections.PlainSum) else "masked"
 

@@ -9,14 +9,14 @@ from typing import assert_never
 import pyarrow as pa
 
 from foedus.config import sections
-from foedus.config.build import hides_evaluation
+from foedus.config.ground import require_measurable
 from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.data import partition
 from foedus.data.files import find_sites
 from foedus.data.labels import agree_on_labels, require_known_labels
 from foedus.data.reading import read_table
-from foedus.data.sites import Site, Split
+from foedus.data.sites import SPLITS, Site, Split
 from foedus.data.splitting import split_site
 
 
@@ -80,11 +80,7 @@ def read_data(config: sections.RunConfig, key: SeedKey) -> Data:
             data = _scenario(scenario, key)
         case _:
             assert_never(config.participants)
-    if not hides_evaluation(config.privacy) and not any(site.rows(config.evaluation.split) for site in data.sites):
-        raise ConfigError(
-            f"evaluation.split is {config.evaluation.split}, but no participant has {config.evaluation.split} rows; "
-            f"give participants.{config.evaluation.split}, or a share in participants.split"
-        )
+    require_measurable(config, [split for site in data.sites for split in SPLITS if site.rows(split)])
     return data
 
 

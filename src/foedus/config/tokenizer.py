@@ -11,6 +11,7 @@ from foedus.config.model import build_source
 from foedus.config.sites import columns_of
 from foedus.data.sites import Site
 from foedus.engines.in_process import InProcessEngine
+from foedus.federation.protocols import Engine
 from foedus.models.byte_level import SPECIAL_TOKENS, byte_level_tokenizer
 from foedus.models.byte_pairs import LearntMerges, WordPairs, learn_merges
 from foedus.models.loading import load_tokenizer
@@ -19,29 +20,27 @@ from foedus.tasks.encoding import text_column
 
 
 @dataclass(frozen=True)
-class BuiltTokenizer:
-    """The run's tokenizer. notes: what a user should know of how it was made, one sentence each."""
+class Learnt:
+    """What was learnt. notes: what a user should know of how, one sentence each."""
 
-    tokenizer: Any
-    notes: tuple[str, ...] = ()
+    merges: Sequence[tuple[int, int]]
+    notes: tuple[str, ...]
 
 
-def build_tokenizer(config: sections.RunConfig, sites: Sequence[Site]) -> BuiltTokenizer:
-    """Return the tokenizer; one that is learnt reads the participants' training texts, and nothing held out.
+def build_tokenizer(config: sections.RunConfig, merges: Sequence[tuple[int, int]] | None) -> Any:
+    """Return the tokenizer. merges: of one that was learnt for the run.
 
-    Raises: ModelError or MissingExtra if there is none to load; DataError if texts cannot be counted.
+    Raises: ModelError or MissingExtra if there is none to load.
     """
     closes = not isinstance(config.task, sections.CausalLM)
     match config.model:
         case sections.Architecture(tokenizer=sections.Bytes()):
-            return BuiltTokenizer(byte_level_tokenizer(closes=closes))
-        case sections.Architecture(tokenizer=sections.BPE() as chosen):
-            learnt = _learn(chosen, columns_of(config.task).text, sites)
-            return BuiltTokenizer(
-                byte_level_tokenizer(learnt.merges, closes=closes), _notes(chosen, learnt, len(sites))
-            )
+            return byte_level_tokenizer(closes=closes)
+        case sections.Architecture(tokenizer=sections.BPE()):
+            assert merges is not None, "they are learnt before anything is built"
+            return byte_level_tokenizer(merges, closes=closes)
         case _:
-            return BuiltTokenizer(load_tokenizer(build_source(config)))
+            return load_tokenizer(build_source(config))
 
 
 def require_tokenizer(config: sections.RunConfig) -> None:
@@ -55,15 +54,36 @@ def require_tokenizer(config: sections.RunConfig) -> None:
     load_tokenizer(build_source(config))
 
 
-def _learn(chosen: sections.BPE, columns: Sequence[str], sites: Sequence[Site]) -> LearntMerges:
-    words = {
-        site.name: WordPairs(text for name in columns for text in text_column(site.splits["train"], name))
-        for site in sites
-        if "train" in site.splits
-    }
+def learns_tokenizer(config: sections.RunConfig) -> bool:
+    """Return whether the tokenizer is learnt from the participants' texts."""
+    return isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE)
+
+
+def learn_tokenizer(config: sections.RunConfig, engine: Engine) -> Learnt:
+    """Return what was learnt from sums of the participants' counts: of their training texts, and nothing held out.
+
+    engine: its participants answer requests for counts; see `words_of`.
+    Raises: DataError if texts cannot be counted.
+    """
+    assert isinstance(config.model, sections.Architecture), "learns_tokenizer says so"
+    chosen = config.model.tokenizer
+    assert isinstance(chosen, sections.BPE), "learns_tokenizer says so"
+    learnt = learn_merges(engine, chosen.vocabulary - len(SPECIAL_TOKENS), chosen.merges_per_round)
+    return Learnt(learnt.merges, _notes(chosen, learnt, len(engine.population())))
+
+
+def words_of(config: sections.RunConfig, site: Site) -> WordPairs | None:
+    """Return a participant's side of learning the tokenizer; None if it has nothing to learn from."""
+    if "train" not in site.splits:
+        return None
+    return WordPairs(text for name in columns_of(config.task).text for text in text_column(site.splits["train"], name))
+
+
+def learn_in_process(config: sections.RunConfig, sites: Sequence[Site]) -> Learnt:
+    """Return what is learnt where all participants share this process."""
+    words = {site.name: own for site in sites if (own := words_of(config, site)) is not None}
     # nobody trains in this stage, so any strategy's local half will do
-    engine = InProcessEngine(fedavg().local, words)
-    return learn_merges(engine, chosen.vocabulary - len(SPECIAL_TOKENS), chosen.merges_per_round)
+    return learn_tokenizer(config, InProcessEngine(fedavg().local, words))
 
 
 def _notes(chosen: sections.BPE, learnt: LearntMerges, participants: int) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ FoedusError
 ├── RoundError       too few participants reported, round after round
 ├── MessageError     bytes that another party sent are no message, or an answer to another one
 ├── LinkError        the way to the other organisations cannot be set up, or is not allowed
+├── ConsentError     a participant's own file does not allow what a run asks of it
 ├── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
 ├── SignatureError   a key, a signature, or a proof of what a log holds cannot be trusted
 ├── BudgetError      a round, or a run, would spend more privacy than a budget allows, or hide what it spends
@@ -46,6 +47,10 @@ class ParticipantError(FoedusError):
 
 class RoundError(FoedusError):
     """Too few participants reported, round after round."""
+
+
+class ConsentError(FoedusError):
+    """A participant's own file does not allow what a run asks of it; nothing was read or sent."""
 
 
 class SignatureError(FoedusError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from foedus.core.errors import RunFolderError, SecureSumError
+from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE
 
 
 class AnswerJournal:
@@ -26,17 +27,25 @@ class AnswerJournal:
 
         Raises: SecureSumError if one of the names stands there already.
         """
-        if self._names is None:
-            self._names = self._read()
-        if self._names & entries.keys():
-            raise SecureSumError("this participant has given its answer for this round before, and gives one only")
+        names = self.refuse(entries.keys())
         line = json.dumps({name: value.hex() for name, value in entries.items()})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())
-        self._names |= entries.keys()
+        names.update(entries)
+
+    def refuse(self, names: Collection[str]) -> set[str]:
+        """Return all names that stand here, none of the given ones among them.
+
+        Raises: SecureSumError if one of them stands here.
+        """
+        if self._names is None:
+            self._names = self._read()
+        if not self._names.isdisjoint(names):
+            raise SecureSumError(ANSWERED_BEFORE)
+        return self._names
 
     def _read(self) -> set[str]:
         """Return every name; a last line that a crash cut short was never answered on."""

@@ -170,6 +170,7 @@ class Collected:
     """What a training phase brought: the running sum, who was left out, bytes, each one's metrics and counts.
 
     clipped: of a secure sum, how many values were beyond its range; None in the clear.
+    reason: why there is no sum at all, where that is known.
     """
 
     total: RunningSum
@@ -179,6 +180,7 @@ class Collected:
     bytes_down: int
     bytes_up: int
     clipped: int | None = None
+    reason: str | None = None
 
 
 def collect_updates(requests: Mapping[ParticipantId, Train], total: RunningSum) -> Collector[Collected]:

@@ -174,6 +174,7 @@ def play_round(
     params, memory = state.params, state.memory
     if total.reports < plan.min_reports:
         reason = f"{total.reports} of {len(cohort)} updates could be used, min_reports is {plan.min_reports}"
+        reason = f"{reason}: {collected.reason}" if collected.reason else reason
     else:
         stepped, memory = algorithm.step(state, total.aggregate(len(population)))
         if problem := trees.mismatch(stepped, state.params):

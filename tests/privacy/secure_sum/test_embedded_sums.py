@@ -41,6 +41,7 @@ class Vanishing(InProcessEngine):
     vanish: Mapping[str, int] = {}
     exchanges = 0
     seen: list[Reply]
+    sides: Mapping[str, SecureSide]
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
         if any(isinstance(request, SecureSumStep) and request.of is not None for request in requests.values()):
@@ -53,7 +54,12 @@ class Vanishing(InProcessEngine):
         self.exchanges += 1
 
 
-def secure(algorithm: Algorithm, vanish: Mapping[str, int] | None = None, rules: Rules | None = None) -> Federation:
+def secure(
+    algorithm: Algorithm,
+    vanish: Mapping[str, int] | None = None,
+    rules: Rules | None = None,
+    tasks: Mapping[str, QuadraticTask] = TASKS,
+) -> Federation:
     plain = federation(algorithm, TASKS, rounds=ROUNDS)
     members = members_of(COUNT)
     pinned = next(iter(members.values())).identities
@@ -62,9 +68,15 @@ def secure(algorithm: Algorithm, vanish: Mapping[str, int] | None = None, rules:
     sides = {
         name: SecureSide(Member(name, member.identity, pinned, Notebook()), sums) for name, member in members.items()
     }
-    engine = Vanishing(algorithm.local, TASKS, secure=sides)
-    engine.vanish, engine.seen = vanish or {}, []
+    engine = Vanishing(algorithm.local, tasks, secure=sides)
+    engine.vanish, engine.seen, engine.sides = vanish or {}, [], sides
     return replace(plain, engine=engine, collect=sums.collect_updates, collect_evaluation=sums.collect_evaluations)
+
+
+def any_side() -> SecureSide:
+    engine = secure(fedavg()).engine
+    assert isinstance(engine, Vanishing)
+    return next(iter(engine.sides.values()))
 
 
 def start(algorithm: Algorithm) -> ServerState:
@@ -145,10 +157,8 @@ def test_a_round_is_answered_once_though_it_is_asked_for_twice() -> None:
 
 
 def test_a_weight_above_the_agreed_one_keeps_its_participant_out() -> None:
-    hidden = secure(fedavg())
-    assert isinstance(hidden.engine, Vanishing)
     name = next(iter(TASKS))
-    hidden.engine._tasks[name] = replace(TASKS[name], weight=33.0)
+    hidden = secure(fedavg(), tasks={**TASKS, name: replace(TASKS[name], weight=33.0)})
     _, report = play_round(hidden, start(hidden.algorithm))
     assert report.collected.left_out == {
         name: "its weight is more than secure_sum.max_weight; raise that for everybody"
@@ -156,7 +166,7 @@ def test_a_weight_above_the_agreed_one_keeps_its_participant_out() -> None:
 
 
 def test_a_message_out_of_the_blue_is_refused() -> None:
-    side = next(iter(secure(fedavg()).engine._secure.values()))  # type: ignore[attr-defined]
+    side = any_side()
     with pytest.raises(SecureSumError, match="takes no part in"):
         side.answer(SecureSumStep(b"anything"), lambda work: pytest.fail("nothing is to be done"))
 
@@ -179,5 +189,5 @@ def test_a_journal_remembers_over_a_crash_and_a_line_cut_short_was_never_answere
 
 
 def test_entropy_of_a_side_is_secret_unless_told() -> None:
-    side = next(iter(secure(fedavg()).engine._secure.values()))  # type: ignore[attr-defined]
+    side = any_side()
     assert side._entropy == Entropy.secret

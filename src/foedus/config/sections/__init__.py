@@ -4,6 +4,7 @@ Import the package and match on its members: `case sections.FedAvg(): …`.
 """
 
 from foedus.config.sections.compression import Compression, Fp16, Int4, Int8, SparseLoCo, TopK, Uncompressed
+from foedus.config.sections.federation import COORDINATOR, Coordinator, Federation
 from foedus.config.sections.local import SGD, AdamW, Constant, Cosine, Linear, Local, Muon, Optimizer, Schedule
 from foedus.config.sections.model import (
     BPE,
@@ -17,6 +18,15 @@ from foedus.config.sections.model import (
     Model,
     Tokenizer,
     Tuning,
+)
+from foedus.config.sections.participant_file import (
+    Allow,
+    AllowedModel,
+    Budget,
+    Limits,
+    OwnFiles,
+    Part,
+    ParticipantFile,
 )
 from foedus.config.sections.participants import (
     IID,
@@ -38,6 +48,7 @@ from foedus.config.sections.privacy import (
     AdaptiveClip,
     Clip,
     Cohorts,
+    Distributed,
     FixedClip,
     Mechanism,
     NoPrivacy,
@@ -82,12 +93,16 @@ from foedus.config.sections.task import CausalLM, MaskedLM, SequenceToSequence, 
 
 __all__ = [
     "BPE",
+    "COORDINATOR",
     "IID",
     "SGD",
     "AdamW",
     "AdaptiveClip",
     "All",
+    "Allow",
+    "AllowedModel",
     "Architecture",
+    "Budget",
     "ByColumn",
     "Bytes",
     "CausalLM",
@@ -98,11 +113,13 @@ __all__ = [
     "Cohorts",
     "Compression",
     "Constant",
+    "Coordinator",
     "Cosine",
     "Custom",
     "Cyclic",
     "DiLoCo",
     "Dirichlet",
+    "Distributed",
     "Ed25519",
     "Evaluation",
     "Existing",
@@ -115,6 +132,7 @@ __all__ = [
     "FedNova",
     "FedProx",
     "FedYogi",
+    "Federation",
     "Files",
     "Fixed",
     "FixedClip",
@@ -124,6 +142,7 @@ __all__ = [
     "Int4",
     "Int8",
     "Into",
+    "Limits",
     "Linear",
     "Local",
     "Lora",
@@ -135,6 +154,9 @@ __all__ = [
     "NoPrivacy",
     "Optimizer",
     "Output",
+    "OwnFiles",
+    "Part",
+    "ParticipantFile",
     "ParticipantPrivacy",
     "Participants",
     "Partition",

@@ -103,6 +103,7 @@ class LedgerGuard:
             + [partial(ledger.settle_round, self.run, round_number) for ledger in paid]
         )
         self._open = []
+        self._ready = [name for name in self._ready if name in answered]
         if self.outbox is not None:
             self.outbox.forget(before=round_number)
 

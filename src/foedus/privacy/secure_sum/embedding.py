@@ -6,7 +6,7 @@ participant from the request that it got and the update that it made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -39,7 +39,7 @@ from foedus.privacy.secure_sum.exchanges import Outcome, Summation
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.kinds import SumKind
 from foedus.privacy.secure_sum.packing import GridPacking, Pack, Packing
-from foedus.privacy.secure_sum.participant import Member, Participation
+from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, Participation, answer_name
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
 
@@ -64,6 +64,7 @@ class SecureSums:
 
     statistics_like: names and shapes of evaluation statistics. kind: how sums are kept from being opened further.
     pack: how updates become words; on the grid of `scale` unless told.
+    evaluation_rules: where more take part in an evaluation than in a round, so that `rules` may not suit it.
     """
 
     task: str
@@ -75,6 +76,7 @@ class SecureSums:
     statistics_like: Sums
     kind: SumKind
     pack: Pack | None = None
+    evaluation_rules: Rules | None = None
     _digests: _Digests = field(default_factory=_Digests, repr=False)
 
     def packing(self, averaged_like: Trees, summed_like: Trees) -> Packing:
@@ -93,7 +95,7 @@ class SecureSums:
             purpose,
             self._digests.of(request),
             sha256(self.kind.describe().encode() + b"\x00" + contents.settings).digest(),
-            self.rules,
+            self.rules if purpose == UPDATE else self.evaluation_rules or self.rules,
             contents.layout,
         )
 
@@ -105,12 +107,11 @@ class SecureSums:
         packing, round_index = self.packing(total.averaged_like, total.summed_like), train.broadcast.clock.round
         terms = self.terms(train, round_index, packing)
         outcome, down, up = yield from _driven(self.kind.coordinate(terms, tuple(requests), self.identities), train)
-        left_out, clipped = dict(outcome.left_out), None
         if outcome.total is None:
-            left_out = {name: left_out.get(name, outcome.reason or "") for name in requests}
-        else:
-            clipped = packing.read(outcome.total, len(outcome.survivors), round_index, total)
-        return Collected(total, left_out, {}, {}, down, up, clipped)
+            left_out = {name: outcome.left_out.get(name, outcome.reason or "") for name in requests}
+            return Collected(total, left_out, {}, {}, down, up, reason=_why(outcome))
+        clipped = packing.read(outcome.total, len(outcome.survivors), round_index, total)
+        return Collected(total, outcome.left_out, {}, {}, down, up, clipped)
 
     def collect_evaluations(
         self, cohort: Sequence[ParticipantId], request: Evaluate, round_number: int
@@ -125,6 +126,19 @@ class SecureSums:
         else:
             union = read_evaluations(contents.read(outcome.total), self.statistics_like)
         return CollectedEvaluation(union, {}, left_out, down, up)
+
+
+def _why(outcome: Outcome) -> str:
+    """Return why there is no sum. A round that a crash interrupted is lost: who answered in it gives no second answer,
+    for the difference of two sums over other survivors would be one participant's own.
+    """
+    before = sum(why == ANSWERED_BEFORE for why in outcome.left_out.values())
+    if before == 0:
+        return outcome.reason or "there is no sum"
+    return (
+        f"the round was interrupted after {before} participants had answered, and each answers once; it is lost, and "
+        "the next one is played"
+    )
 
 
 def _the_same(requests: Mapping[ParticipantId, Train]) -> Train | None:
@@ -180,6 +194,8 @@ class SecureSide:
     """One participant's side over a whole run: at most one sum at a time, its secrets gone with the last answer.
 
     entropy: where keys come from; each sum has a stream of its own.
+    refuse_answered: raises SecureSumError for the name of an answer that was given before; it spares the work for
+        a sum that the member's memory would keep it out of.
     noise: where the noise of what this participant releases comes from; a new secret stream unless told.
     """
 
@@ -189,11 +205,13 @@ class SecureSide:
         sums: SecureSums,
         entropy: Callable[[], Entropy] = Entropy.secret,
         *,
+        refuse_answered: Callable[[Collection[str]], object] = lambda names: None,
         noise: Entropy | None = None,
     ) -> None:
         self._member = member
         self._sums = sums
         self._entropy = entropy
+        self._refuse_answered = refuse_answered
         self._noise = noise or Entropy.secret()
         self._participation: Participation | None = None
 
@@ -208,6 +226,7 @@ class SecureSide:
                     raise SecureSumError("a message came for a secure sum that this participant takes no part in")
                 return SecureSumAnswer(self._participation.send(step.message))
             self._participation = None
+            self._refuse_answered([answer_name(Terms.decode(step.message))])
             result = work(step.of)
             if isinstance(result, Failure):
                 return result

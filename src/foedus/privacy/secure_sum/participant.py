@@ -40,6 +40,9 @@ from foedus.privacy.signing.identity import Identity
 # Raises SecureSumError if anything stands under one of the names already, be it the same value.
 RecordOnce = Callable[[Mapping[str, bytes]], None]
 
+# Why a participant stays out of a sum that it took part in before; the coordinator knows an interrupted round by it.
+ANSWERED_BEFORE = "this participant has given its answer for this round before, and gives one only"
+
 # Made by take_part: yields answers, is sent the coordinator's messages.
 Participation = Generator[bytes | memoryview, bytes, None]
 
@@ -146,12 +149,12 @@ def enter(
         raise SecureSumError(f"the key pinned for {member.name} is not its own; pin the key that it signs with")
     own_keys = RoundKeys.create(entropy)
     advertisement = Advertisement.signed(terms, member.name, own_keys, member.identity)
-    member.record_once({_answer_name(terms): sha256(advertisement.encode()).digest()})
+    member.record_once({answer_name(terms): sha256(advertisement.encode()).digest()})
     return own_keys, advertisement
 
 
-def _answer_name(terms: Terms) -> str:
-    """Return the name under which this participant's one answer is recorded: whatever the terms say beside it."""
+def answer_name(terms: Terms) -> str:
+    """Return the name under which a participant's one answer is recorded: whatever the terms say beside it."""
     return f"answer {terms.task!r} {terms.run!r} {terms.round} {terms.purpose!r}"
 
 

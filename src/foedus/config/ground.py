@@ -1,0 +1,144 @@
+"""What all sides of a run agree on before its first round, beside the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from foedus.config import sections
+from foedus.config.build import hides_evaluation
+from foedus.core.errors import ConfigError, MessageError
+from foedus.data.labels import agree_on_labels, require_known_labels
+from foedus.data.sites import SPLITS, Site
+from foedus.federation.messages import ParticipantId
+
+Merges = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The common ground.
+
+    participants: all of them, in one order. labels: the classes; None where the task has none.
+    merges: of a tokenizer that was learnt for the run. weight_bound: a power of two that no participant's number of
+        training rows exceeds.
+    """
+
+    participants: Sequence[ParticipantId]
+    labels: Sequence[str] | None
+    merges: Merges | None
+    weight_bound: int
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "participants": list(self.participants),
+            "labels": None if self.labels is None else list(self.labels),
+            "merges": None if self.merges is None else [list(merge) for merge in self.merges],
+            "weight_bound": self.weight_bound,
+        }
+
+    @staticmethod
+    def of_json(given: Mapping[str, Any]) -> Ground:
+        """Return what `as_json` wrote.
+
+        Raises: MessageError if it did not.
+        """
+        participants, labels, merges = given.get("participants"), given.get("labels"), given.get("merges")
+        bound = given.get("weight_bound")
+        if not (_are_texts(participants) and participants and type(bound) is int and bound > 0):
+            raise MessageError("what the coordinator says that all agree on names no participants, or no weight")
+        if not (labels is None or _are_texts(labels)):
+            raise MessageError("what the coordinator says that all agree on has classes that are no texts")
+        if not (merges is None or (isinstance(merges, list) and all(_is_merge(merge) for merge in merges))):
+            raise MessageError("what the coordinator says that all agree on has merges that are no pairs")
+        pairs = None if merges is None else [(left, right) for left, right in merges]
+        return Ground(tuple(participants), labels, pairs, bound)
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a participant tells of its data before the first round; nothing else of them is told.
+
+    labels: the classes that it holds, where the configuration does not list them. splits: those that it has rows of.
+    weight_bound: the least power of two that is not less than its number of training rows.
+    """
+
+    labels: Sequence[str] | None
+    splits: Sequence[str]
+    weight_bound: int
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return it as JSON values."""
+        labels = None if self.labels is None else list(self.labels)
+        return {"labels": labels, "splits": list(self.splits), "weight_bound": self.weight_bound}
+
+    @staticmethod
+    def of_json(given: Mapping[str, Any]) -> Introduction:
+        """Return what `as_json` wrote.
+
+        Raises: MessageError if it did not.
+        """
+        labels, splits, bound = given.get("labels"), given.get("splits"), given.get("weight_bound")
+        if not (labels is None or _are_texts(labels)) or not _are_texts(splits) or type(bound) is not int or bound < 1:
+            raise MessageError("what it tells of its data is not what is asked of a participant of this version")
+        return Introduction(labels, splits, bound)
+
+
+def introduce(config: sections.RunConfig, site: Site) -> Introduction:
+    """Return what a participant tells of its rows.
+
+    Raises: DataError if its rows have classes that the configuration does not list.
+    """
+    task = config.task
+    labels: Sequence[str] | None = None
+    if isinstance(task, sections.TextClassification):
+        held = [label for rows in site.splits.values() for label in rows[task.label].to_pylist()]
+        if task.labels is None:
+            labels = sorted(set(held))
+        else:
+            require_known_labels({site.name: held}, task.labels)
+    return Introduction(labels, [split for split in SPLITS if site.rows(split)], weight_bound([site.rows("train")]))
+
+
+def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]) -> Ground:
+    """Return the common ground of participants that told this of their data.
+
+    Raises: DataError if their classes cannot be agreed on; ConfigError if nobody has rows to measure on.
+    """
+    task, labels = config.task, None
+    if isinstance(task, sections.TextClassification):
+        labels = task.labels and list(task.labels)
+        labels = labels or agree_on_labels({name: each.labels or () for name, each in told.items()})
+    require_measurable(config, [split for each in told.values() for split in each.splits])
+    return Ground(tuple(told), labels, None, max(each.weight_bound for each in told.values()))
+
+
+def require_measurable(config: sections.RunConfig, splits: Sequence[str]) -> None:
+    """Check that some participant has rows of the split that is measured on.
+
+    Raises: ConfigError.
+    """
+    if not hides_evaluation(config.privacy) and config.evaluation.split not in splits:
+        raise ConfigError(
+            f"evaluation.split is {config.evaluation.split}, but no participant has {config.evaluation.split} rows; "
+            f"give participants.{config.evaluation.split}, or a share in participants.split"
+        )
+
+
+def weight_bound(rows: Sequence[int]) -> int:
+    """Return the least power of two that none of the numbers exceeds.
+
+    >>> weight_bound([3, 100]), weight_bound([0])
+    (128, 1)
+    """
+    return 1 << (max([1, *rows]) - 1).bit_length()
+
+
+def _are_texts(values: Any) -> TypeGuard[Sequence[str]]:
+    return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_merge(merge: Any) -> bool:
+    return isinstance(merge, list) and len(merge) == 2 and all(type(unit) is int and unit >= 0 for unit in merge)
