@@ -51,13 +51,9 @@ def build_secure_sums(
     if isinstance(chosen, sections.PlainSum):
         return None
     names, rules = tuple(rows), build_rules(chosen)
-<<<<<<< HEAD
     identities = {name: Identity.create() if signers is None else signers[name] for name in names}
-=======
-    identities = {name: Identity.create() for name in names}
     kind = build_kind(chosen, len(names))
     largest_weight = chosen.max_weight or greatest_weight(config, rows)
->>>>>>> main
     sums = SecureSums(
         task=config.task.kind,
         run=run or config.name,
