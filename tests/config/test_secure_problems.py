@@ -36,7 +36,6 @@ def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> N
     ("values", "begin"),
     [
         ({"evaluation": {"per_site": True}}, "evaluation.per_site: shows single participants' figures"),
-        ({"signatures": "ed25519"}, "signatures: are over each update by itself"),
         ({"compression": "int8"}, "compression: is int8, but under masks a value takes four bytes"),
         (
             {"privacy": {"kind": "participants", "epsilon": 8}, "strategy": {"kind": "fedavg", "weighting": "uniform"}},

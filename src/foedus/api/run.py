@@ -16,7 +16,7 @@ from foedus.config.loading import load_config
 from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.config.signed_run import begin_signed_run
+from foedus.config.signed_run import RunNames, begin_signed_run, load_signers
 from foedus.core.errors import RunFolderError
 from foedus.federation.events import Observer, ignore, to_all
 from foedus.federation.own_reports import OwnReports
@@ -92,17 +92,20 @@ def _train(
 ) -> RunResult:
     began = time.perf_counter()
     assembly = assemble(config)
+    signers = load_signers(config, [site.name for site in assembly.data.sites])
+    run_id = run_identity(folder.identity)
+    names = RunNames(run_id, f"{config.name}-{run_id[:8]}", participants_folder())
     private = None
     if assembly.plans is not None:
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
     own_reports = None
     if not config.evaluation.per_site:
-        own_reports = OwnReports(
-            participants_folder(), f"{config.name}-{run_identity(folder.identity)[:8]}", assembly.task.score
-        )
-    federation = assembly.federation(algorithm, reraise=debug, private=private, own_reports=own_reports)
+        own_reports = OwnReports(names.participants, names.short, assembly.task.score)
+    federation = assembly.federation(
+        algorithm, reraise=debug, private=private, own_reports=own_reports, signers=signers, run=run_id
+    )
     digest = run_digest(assembly.side, folder, assembly.plans, rows_digest(assembly))
-    signed = begin_signed_run(config, federation, folder, digest)
+    signed = begin_signed_run(config, federation, folder, inputs=digest, signers=signers, names=names)
     federation = signed.federation if signed else federation
     start_seconds = 0.0
 

@@ -40,17 +40,20 @@ def build_secure_sums(
     *,
     pack: Pack | None = None,
     noise: Callable[[ParticipantId], Entropy] = lambda name: Entropy.secret(),
+    signers: Mapping[ParticipantId, Identity] | None = None,
+    run: str | None = None,
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
     rows: training rows by participant. statistics_like: names and shapes of evaluation statistics.
     pack: how updates become words, if not on the usual grid. noise: where each participant's own noise comes from.
-    Identity keys are made anew: in one process there is nobody to pin them against.
+    signers: everybody's identity, if the run is signed. Without it keys are made anew: in one process there is nobody
+        to pin them against. run: its id, which no other run has; a key may sign in many.
     """
     if isinstance(config.secure_sum, sections.PlainSum):
         return None
     names = tuple(rows)
-    identities = {name: Identity.create() for name in names}
+    identities = {name: Identity.create() if signers is None else signers[name] for name in names}
     sums = agreed_sums(
         config,
         algorithm,
@@ -58,6 +61,7 @@ def build_secure_sums(
         identities={name: key.public for name, key in identities.items()},
         statistics_like=statistics_like,
         pack=pack,
+        run=run,
     )
     return sums, {
         name: secure_side(sums, name, identities[name], path, noise(name))
