@@ -28,6 +28,7 @@ from foedus.models.travel import ParameterCounts
 from foedus.privacy.outbox import Outbox
 from foedus.privacy.plan import CohortPlan, DistributedPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
+from foedus.privacy.signing.identity import Identity
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace
 from foedus.training.settings import LocalSettings
@@ -101,11 +102,14 @@ class Assembly:
         reraise: bool = False,
         private: PrivateRun | None = None,
         own_reports: OwnReports | None = None,
+        signers: Mapping[ParticipantId, Identity] | None = None,
+        run: str | None = None,
     ) -> Federation:
         """Return the run itself.
 
         algorithm: takes the place of the configured strategy.
         own_reports: where participants keep figures of their own.
+        signers: everybody's identity, if the run is signed. run: its id.
         private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
         """
         entropy = private.entropy if private else idle_entropy()
@@ -120,6 +124,8 @@ class Assembly:
             self._statistics_like(),
             pack=None if distributed is None else self.side.packing(algorithm, distributed),
             noise=self.side.own_noise,
+            signers=signers,
+            run=run,
         )
         federation = self._federation(
             algorithm,

@@ -28,11 +28,6 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
             "knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
         )
-    if isinstance(config.signatures, sections.Ed25519):
-        yield (
-            "signatures: are over each update by itself, and under masks nobody sees one; the sum's own messages are "
-            "signed all the same; use none, or secure_sum: none"
-        )
     if not isinstance(config.compression, sections.Uncompressed):
         yield (
             f"compression: is {config.compression.kind}, but under masks a value takes four bytes whatever it is; use "
