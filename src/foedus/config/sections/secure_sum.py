@@ -21,12 +21,13 @@ class Masks(Section):
     """
 
     kind: Literal["masks"] = "masks"
-    value_range: Annotated[Number, Field(gt=0)] = 4.0
-    """The largest change of a parameter that is summed as it is; what is larger is clipped. A sum's step follows from
-    it: value_range times max_weight, divided by 2^31 over the number of participants."""
+    value_range: Annotated[Number, Field(gt=0)] | None = None
+    """The largest change of a parameter that is summed as it is; what is larger is clipped and counted. A sum's step
+    follows from it: value_range times max_weight, divided by 2^31 over the number of participants. Left out: from a dry
+    round before the first one, or, where records are hidden, from the learning rate and the number of steps."""
     max_weight: Annotated[Number, Field(gt=0)] | None = None
-    """The most that a participant may count by. Left out: 1 with uniform weights, or the most training rows that a
-    participant has, rounded up to a power of two."""
+    """The most that a participant may count by. Left out: 1 with uniform weights; the most training rows that a
+    participant has, rounded up to a power of two; or, where tokens count, from the dry round."""
     min_cohort: Annotated[Whole, Field(ge=2)] = 3
     """With fewer participants in a sum, participants take no part."""
     threshold: Annotated[Whole, Field(ge=2)] | None = None
