@@ -43,7 +43,7 @@ def test_masks_go_with_a_plain_run_and_with_hidden_records() -> None:
             "rounds.cohort.size: is 2, and secure_sum.min_cohort is 3",
         ),
         (
-            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}},
+            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}, "privacy": RECORDS},
             "secure_sum.max_weight: is needed with strategy.weighting tokens",
         ),
         (

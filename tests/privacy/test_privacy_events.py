@@ -9,6 +9,8 @@ from foedus.privacy.events import (
     KINDS,
     Charge,
     CorrelatedGaussian,
+    DistributedGaussian,
+    DistributedSkellam,
     Event,
     Gaussian,
     PoissonGaussian,
@@ -54,6 +56,10 @@ def test_an_event_comes_back_from_json_to_the_last_bit(event: Event) -> None:
         '{"version":1,"kind":"poisson_gaussian","noise_multiplier":1.0,"sampling_rate":1.5}',
         '{"version":1,"kind":"truncated_poisson_gaussian","noise_multiplier":1.0,"sampling_rate":0.5,'
         '"population":1.5,"cap":1}',
+        '{"version":1,"kind":"distributed_gaussian","noise_multiplier":1.0,"cohort":3,"honest":4,"bits":16,'
+        '"dimension":8}',
+        '{"version":1,"kind":"distributed_skellam","noise_multiplier":1.0,"cohort":3,"honest":0,"bits":16,'
+        '"dimension":8}',
     ],
 )
 def test_what_cannot_be_read_as_a_charge_is_refused(text: str) -> None:
@@ -71,6 +77,10 @@ def test_no_event_can_state_a_relation_or_a_fixed_size() -> None:
         "rounds",
         "min_separation",
         "max_participations",
+        "cohort",
+        "honest",
+        "bits",
+        "dimension",
     }
 
 
@@ -82,12 +92,18 @@ def test_what_is_stored_stays_readable() -> None:
         '"population":1000,"cap":80}',
         '{"version":1,"kind":"correlated_gaussian","noise_multiplier":1.4,"rounds":200,"min_separation":20,'
         '"max_participations":10}',
+        '{"bits":16,"cohort":91,"dimension":24576,"honest":79,"kind":"distributed_gaussian","noise_multiplier":1.6,'
+        '"version":1}',
+        '{"bits":16,"cohort":91,"dimension":24576,"honest":79,"kind":"distributed_skellam","noise_multiplier":1.6,'
+        '"version":1}',
     ]
     assert [from_json(text) for text in stored] == [
         Gaussian(2),
         PoissonGaussian(1.1, 0.01),
         TruncatedPoissonGaussian(1.0, 0.05, 1000, 80),
         CorrelatedGaussian(1.4, 200, 20, 10),
+        DistributedGaussian(1.6, 91, 79, 16, 24576),
+        DistributedSkellam(1.6, 91, 79, 16, 24576),
     ]
     assert {json.loads(text)["kind"] for text in stored} == KINDS.keys()
 

@@ -14,7 +14,7 @@ from foedus.config.problems import refuse_problems
 from foedus.core.errors import ConfigError, DataError
 from foedus.privacy import accounting
 from foedus.privacy.advice import cost_table, useful_advice
-from foedus.privacy.plan import Plan, RecordPlan, charges
+from foedus.privacy.plan import DistributedPlan, Plan, RecordPlan, charges
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def plan_privacy(config: ConfigLike, *, overrides: Sequence[str] = ()) -> Privac
     assembly = assemble(resolved)
     plans, rounds = assembly.plans, resolved.rounds.count
     assert plans is not None, "only a run without privacy has none"
-    payers: Mapping[str, Plan] = plans if isinstance(plans, Mapping) else {"the federation": plans}
+    payers: Mapping[str, Plan] = plans if isinstance(plans, Mapping) else {_payer(plans): plans}
     if not payers:
         raise DataError("privacy: no participant has training rows, so that there is nothing to plan")
     costs = {name: _cost(one, rounds, privacy.budget or _usual_budget(name, resolved)) for name, one in payers.items()}
@@ -90,17 +90,28 @@ def plan_privacy(config: ConfigLike, *, overrides: Sequence[str] = ()) -> Privac
     )
 
 
+def _payer(plan: Plan) -> str:
+    """Return in words whose ledger pays, where participants are hidden."""
+    return "each participant" if isinstance(plan, DistributedPlan) else "the federation"
+
+
 def _usual_budget(name: str, config: sections.RunConfig) -> str:
-    return name if isinstance(config.privacy, sections.RecordPrivacy) else config.name
+    match config.privacy:
+        case sections.ParticipantPrivacy(mechanism=sections.Distributed()):
+            return "its own"
+        case sections.RecordPrivacy():
+            return name
+        case _:
+            return config.name
 
 
 def _cost(one: Plan, rounds: int, budget: str) -> Cost:
-    by_records = isinstance(one, RecordPlan)
+    by_unit = isinstance(one, RecordPlan | DistributedPlan)
     return Cost(
         unit=one.unit,
         units=one.records if isinstance(one, RecordPlan) else one.population,
         batch=one.expected_batch if isinstance(one, RecordPlan) else one.expected_cohort,
-        uses=one.uses(rounds) if by_records else rounds,
+        uses=one.uses(rounds) if by_unit else rounds,
         noise_multiplier=one.noise_multiplier,
         epsilon=accounting.epsilon(charges(one, rounds), one.delta),
         delta=one.delta,

@@ -113,7 +113,10 @@ def _train(
     from foedus.reporting.report import write_report
 
     began = time.perf_counter()
-    assembly = assemble(config)
+    assembly = assemble(config).with_range(algorithm)
+    if assembly.config.secure_sum != config.secure_sum:  # so that a resumed run has the same range, and all can read it
+        config = assembly.config
+        folder.write(folder.config, dump_config(relocate(config, folder.path)))
     private = None
     if assembly.plans is not None:
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)

@@ -10,6 +10,7 @@ from typing import Any
 
 from foedus.api.keys import PINS
 from foedus.config import sections
+from foedus.config.distributed import UPLOADED
 from foedus.config.guarantee import spent_by_round
 from foedus.config.loading import load_config
 from foedus.config.privacy import build_plans, is_reproducible
@@ -93,7 +94,7 @@ def check_claim(config: sections.RunConfig, summary: Mapping[str, Any], rounds: 
         counts = {name: site["train"] for name, site in sizes.items()} if isinstance(sizes, Mapping) else {}
         if isinstance(privacy, sections.ParticipantPrivacy):
             counts = {str(number): 1 for number in range(summary["participants"])}
-        plans = build_plans(config, counts)
+        plans = build_plans(config, counts, lambda: int(claimed["facts"][UPLOADED].replace(",", "")))
         assert plans is not None, "the configuration has privacy"
         several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
         spent = spent_by_round(plans, config.rounds.count, composed=several)[rounds]

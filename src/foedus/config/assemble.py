@@ -15,6 +15,7 @@ from foedus.config.secure_sums import build_secure_sums
 from foedus.config.side import Side, Splits, build_side, rehearse, require_enough
 from foedus.config.sites import Data, read_data
 from foedus.config.tokenizer import learn_in_process, learns_tokenizer
+from foedus.config.value_range import needs_dry_round, play_dry_round, with_bounded_range
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
@@ -26,7 +27,7 @@ from foedus.federation.sampling import Only, Sampler
 from foedus.models.loading import LoadedModel
 from foedus.models.travel import ParameterCounts
 from foedus.privacy.outbox import Outbox
-from foedus.privacy.plan import CohortPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, DistributedPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace
@@ -110,9 +111,17 @@ class Assembly:
         """
         entropy = private.entropy if private else idle_entropy()
         hidden = self.plans if isinstance(self.plans, CohortPlan | StreamPlan) else None
-        algorithm = self.side.algorithm(algorithm, hidden, entropy)
+        distributed = self.plans if isinstance(self.plans, DistributedPlan) else None
+        algorithm = self.side.algorithm(algorithm, hidden or distributed, entropy)
         sampler = run_sampler(self.side, hidden, entropy)
-        secure = build_secure_sums(self.config, algorithm, self._training_rows(), self._statistics_like())
+        secure = build_secure_sums(
+            self.config,
+            algorithm,
+            self._training_rows(),
+            self._statistics_like(),
+            pack=None if distributed is None else self.side.packing(algorithm, distributed),
+            noise=self.side.own_noise,
+        )
         federation = self._federation(
             algorithm,
             self.examples,
@@ -204,6 +213,16 @@ class Assembly:
         plan = self.plans.get(name) if isinstance(self.plans, Mapping) else None
         return self.side.site_task(name, splits, self.paces.get(name), plan)
 
+    def with_range(self, algorithm: Algorithm | None = None) -> Assembly:
+        """Return the run with all that secure_sum needs; if something is left out, a dry round is played for it.
+
+        Raises: ConfigError if that comes to nothing.
+        """
+        if not needs_dry_round(self.config):
+            return self
+        federation = self.federation(algorithm)
+        return replace(self, side=play_dry_round(self.side, federation, self.initial_state(federation)))
+
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
         return ServerState(0, self.initial, federation.algorithm.init(self.initial))
@@ -228,4 +247,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     }
     records = {name: len(splits.get("train", ())) for name, splits in examples.items()}
     rehearse(side, next((splits["train"] for splits in examples.values() if splits.get("train")), ()))
-    return Assembly(side, data, examples, paces, build_plans(config, records))
+    plans = build_plans(config, records, side.uploaded_numbers)
+    if isinstance(plans, Mapping):
+        side = with_bounded_range(side, plans)
+    return Assembly(side, data, examples, paces, plans)

@@ -12,6 +12,7 @@ from pathlib import Path
 from foedus.config import sections
 from foedus.config.errors import either
 from foedus.config.sections import ParticipantFile, RunConfig
+from foedus.config.secure_problems import hides_cohorts
 from foedus.config.sites import columns_of
 from foedus.core.errors import ConfigError, ConsentError, FoedusError
 from foedus.models.sources import locate
@@ -151,10 +152,10 @@ def _privacy(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
         if not allow.without_privacy:
             yield "allow.without_privacy is false, and the run has no privacy: records"
         return
-    if not allow.without_privacy and not isinstance(privacy, sections.RecordPrivacy):
+    if not allow.without_privacy and hides_cohorts(privacy):
         yield (
             "allow.without_privacy is false, and privacy: participants does not hide records from the coordinator; use "
-            "privacy: records"
+            "privacy: records, or privacy.mechanism distributed"
         )
     if privacy.noise == "reproducible" and not isinstance(file.data, sections.Part):
         yield "privacy.noise: reproducible hides nothing from who knows the run's seed; use secret"

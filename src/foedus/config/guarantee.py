@@ -8,11 +8,12 @@ from math import ceil
 from typing import Any, assert_never
 
 from foedus.config import sections
+from foedus.config.distributed import facts_of, others_of
 from foedus.config.privacy import Plans
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting
 from foedus.privacy.clipping_rules import FixedClip
-from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan, charges
+from foedus.privacy.plan import CohortPlan, DistributedPlan, RecordPlan, StreamPlan, charges
 
 TRIED = (
     "Settings that were chosen by trying them on the same rows cost privacy too. Of these attempts, only runs that the "
@@ -27,7 +28,14 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     """
     privacy = config.privacy
     assert not isinstance(privacy, sections.NoPrivacy), "there is nothing to promise"
+    neighbours = "adding or removing one {unit}"
+    accountant = f"privacy-loss distributions, dp-accounting {version('dp-accounting')}"
     match plans:
+        case DistributedPlan():
+            unit, delta = str(plans.unit), plans.delta
+            facts, limits = facts_of(plans, rounds)
+            against = f"everybody else, {others_of(plans)}"
+            neighbours, accountant = "replacing all that one {unit} uploads by zeros", "Rényi divergence"
         case CohortPlan() | StreamPlan():
             assert isinstance(privacy, sections.ParticipantPrivacy), "the plan is of this section"
             unit, delta = str(plans.unit), plans.delta
@@ -41,7 +49,7 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     private = privacy.noise == "secret"
     promise = (
         f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against {against}, as far "
-        f"as adding or removing one {unit} goes"
+        f"as {neighbours.format(unit=unit)} goes"
     )
     reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
     return {
@@ -55,8 +63,8 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
             "unit": unit,
             "epsilon": upwards(epsilon),
             "delta": f"{delta:g}",
-            "neighbours": f"add or remove one {unit}",
-            "accountant": f"privacy-loss distributions, dp-accounting {version('dp-accounting')}",
+            "neighbours": neighbours.format(unit=unit),
+            "accountant": accountant,
             **facts,
         },
         "limits": [*limits, *_measured(privacy), TRIED],

@@ -7,22 +7,25 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar, assert_never
 
 from foedus.config import sections
+from foedus.config.distributed import check_spending, distributed_plans
 from foedus.core.errors import ConfigError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting, plan
 from foedus.privacy.buffer_fit import fitted_buffers
 from foedus.privacy.clipping_rules import AdaptiveClip, Clip, FixedClip
 from foedus.privacy.factors import BandedSquareRoot, BufferedToeplitz
-from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, DistributedPlan, RecordPlan, StreamPlan
 
-AnyPlan = TypeVar("AnyPlan", RecordPlan, CohortPlan, StreamPlan)
-Plans = Mapping[ParticipantId, RecordPlan] | CohortPlan | StreamPlan
+AnyPlan = TypeVar("AnyPlan", RecordPlan, CohortPlan, StreamPlan, DistributedPlan)
+Plans = Mapping[ParticipantId, RecordPlan] | CohortPlan | StreamPlan | DistributedPlan
 
 
-def build_plans(config: sections.RunConfig, records: Mapping[ParticipantId, int]) -> Plans | None:
+def build_plans(
+    config: sections.RunConfig, records: Mapping[ParticipantId, int], upload: Callable[[], int]
+) -> Plans | None:
     """Return how records, or participants, are hidden; None without differential privacy.
 
-    records: how many training examples each participant has.
+    records: how many training examples each participant has. upload: how many numbers an upload has.
     """
     match config.privacy:
         case sections.NoPrivacy():
@@ -30,7 +33,7 @@ def build_plans(config: sections.RunConfig, records: Mapping[ParticipantId, int]
         case sections.RecordPrivacy() as privacy:
             return record_plans(config, privacy, records)
         case sections.ParticipantPrivacy() as privacy:
-            return participant_plan(config, privacy, len(records))
+            return participant_plan(config, privacy, len(records), upload)
         case _:
             assert_never(config.privacy)
 
@@ -52,16 +55,19 @@ def record_plans(
 
 
 def participant_plan(
-    config: sections.RunConfig, privacy: sections.ParticipantPrivacy, population: int
-) -> CohortPlan | StreamPlan:
+    config: sections.RunConfig, privacy: sections.ParticipantPrivacy, population: int, upload: Callable[[], int]
+) -> CohortPlan | StreamPlan | DistributedPlan:
     """Return the federation's plan: with epsilon given, with the least noise that keeps to it.
 
+    upload: how many numbers an upload has.
     Raises: ConfigError if epsilon cannot be had, or the participants are too few for the schedule.
     """
     delta = plan.default_delta(population) if privacy.delta == "auto" else privacy.delta
-    rounds = config.rounds.count
-
-    cohort, clip = config.rounds.cohort, _clip(privacy.clip)
+    rounds, cohort, clip = config.rounds.count, config.rounds.cohort, _clip(privacy.clip)
+    if isinstance(mechanism := privacy.mechanism, sections.Distributed):
+        assert isinstance(clip, FixedClip), "problems() refuses another"
+        plan_of = distributed_plans(config, mechanism, clip, population=population, delta=delta, length=upload())
+        return check_spending(_least_noise(privacy, rounds, plan_of), rounds)
     match privacy.mechanism, cohort:
         case sections.Cohorts(), sections.Poisson(rate=rate, cap=cap):
 

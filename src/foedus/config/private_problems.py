@@ -82,6 +82,55 @@ def _records(config: RunConfig, privacy: sections.RecordPrivacy) -> Iterator[str
 
 
 def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> Iterator[str]:
+    if isinstance(privacy.mechanism, sections.Distributed):
+        yield from _distributed(config, privacy)
+    else:
+        yield from _hidden_cohorts(config, privacy)
+    if config.compression != sections.Uncompressed() and config.compression.kind != "none":
+        yield (
+            f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "
+            "compression none, or broadcast alone"
+        )
+    if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:
+        yield (
+            "strategy.streaming: sends those who were in the last round something else than the others, so that it "
+            "tells who was, and its rounds do not release the same parameters; use diloco without streaming"
+        )
+    if config.rounds.joins or config.rounds.leaves:
+        yield (
+            "rounds.joins: noise and cohorts are planned for the same participants in every round; leave joins and "
+            "leaves out"
+        )
+
+
+def _distributed(config: RunConfig, privacy: sections.ParticipantPrivacy) -> Iterator[str]:
+    """Yield what keeps participants from adding the noise themselves."""
+    if not isinstance(config.secure_sum, sections.Masks):
+        yield (
+            f"secure_sum: is {config.secure_sum.kind}, but privacy.mechanism distributed gives each upload a share of "
+            "the noise alone, too little to be seen by itself, and is made for sums modulo a power of 2; use "
+            "secure_sum: masks"
+        )
+    if isinstance(privacy.clip, sections.AdaptiveClip):
+        yield (
+            "privacy.clip: adaptive does not go with privacy.mechanism distributed, whose grid is planned for one clip "
+            "norm in all rounds; use {kind: fixed, norm: …}"
+        )
+    if config.rounds.min_reports < 1:
+        yield (
+            "rounds.min_reports: is 0, but with privacy.mechanism distributed a round without a sum releases nothing; "
+            "leave it out"
+        )
+    if isinstance(config.rounds.cohort, sections.Poisson):
+        yield (
+            "rounds.cohort: is poisson; with privacy.mechanism distributed all see who takes part, so that coins "
+            "would hide nobody, and a sum that came out small would not stand; use all, {kind: fixed, size: …}, or "
+            "{kind: cyclic, separation: …}, in which each participant takes part seldom"
+        )
+
+
+def _hidden_cohorts(config: RunConfig, privacy: sections.ParticipantPrivacy) -> Iterator[str]:
+    """Yield what keeps a round from hiding who took part."""
     cohort = config.rounds.cohort
     match privacy.mechanism:
         case sections.Cohorts() if not isinstance(cohort, sections.Poisson):
@@ -110,21 +159,6 @@ def _participants(config: RunConfig, privacy: sections.ParticipantPrivacy) -> It
         yield (
             "signatures: ed25519 logs whose updates are in each round, and privacy: participants rests on nobody "
             "seeing that; use privacy: records, or no signatures"
-        )
-    if config.compression != sections.Uncompressed() and config.compression.kind != "none":
-        yield (
-            f"compression: {config.compression.kind} changes how long an upload is after it was clipped; use "
-            "compression none, or broadcast alone"
-        )
-    if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:
-        yield (
-            "strategy.streaming: sends those who were in the last round something else than the others, so that it "
-            "tells who was, and its rounds do not release the same parameters; use diloco without streaming"
-        )
-    if config.rounds.joins or config.rounds.leaves:
-        yield (
-            "rounds.joins: noise and cohorts are planned for the same participants in every round; leave joins and "
-            "leaves out"
         )
     if config.rounds.min_reports > 0:
         yield (

@@ -24,7 +24,7 @@ from foedus.privacy.ledger.guard import LedgerGuard, Payer, run_identity
 from foedus.privacy.ledger.ledger import Ledger
 from foedus.privacy.ledger.places import federation_ledger, ledger_folder, participant_ledger
 from foedus.privacy.outbox import Outbox
-from foedus.privacy.plan import RecordPlan, StreamPlan
+from foedus.privacy.plan import DistributedPlan, RecordPlan, StreamPlan
 from foedus.privacy.streams import create_noise_key, delete_noise_key, read_noise_key
 
 
@@ -45,8 +45,8 @@ class PrivateRun:
 class RunGuard:
     """The ledgers' guard, if there is one, and what a round's record says.
 
-    table: what so many rounds cost. composed: whether it is more than any single payer's ledger knows of: the records
-        of one person that lie at several participants.
+    table: what so many rounds cost. composed: whether it may be more than any single payer's ledger knows of: the
+        records of one person that lie at several participants, or a participant that is drawn more often than others.
     noise_key: a stream's, deleted when the run is over.
     """
 
@@ -89,8 +89,8 @@ def begin_private_run(
 ) -> PrivateRun:
     """Open the ledgers, register the rows that the run uses, and return what it needs; nothing is spent yet.
 
-    At record level each participant's ledger pays. Where participants are hidden, the federation's ledger does, for
-    all of them alike.
+    At record level each participant's ledger pays, and so it does where participants add the noise themselves. Where
+    the coordinator hides participants, the federation's ledger pays, for all of them alike.
     Raises: BudgetError if rows belong to another budget, have changed unannounced, or, with reproducible noise, are
         under a budget; LedgerError if a ledger cannot be used.
     """
@@ -116,6 +116,10 @@ def begin_private_run(
         ledgers = LedgerGuard(identity, rounds, payers, outbox=outbox)
         _refuse_spent(ledgers, folder)
         return PrivateRun(RunGuard(some.unit, delta, table, ledgers, composed=several), Entropy.secret(), outbox)
+    if isinstance(plans, DistributedPlan):
+        ledgers = LedgerGuard(identity, rounds, _each_pays(privacy, plans, sites))
+        _refuse_spent(ledgers, folder)
+        return PrivateRun(RunGuard(some.unit, delta, table, ledgers, composed=True), Entropy.secret())
     federation = _federation_pays(privacy, plans, sites, config.name)
     if not isinstance(plans, StreamPlan):
         ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
@@ -169,16 +173,22 @@ def _noise_key(folder: RunFolder, rounds: int) -> Entropy:
 def _participants_pay(
     privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plans: Any, sites: Sequence[Site]
 ) -> Mapping[ParticipantId, Payer]:
-    payers = {}
-    for site in sites:
-        plan: RecordPlan | None = plans.get(site.name)
-        if plan is not None:
-            ledger = Ledger(participant_ledger(ledger_folder(), site.name))
-            budget = ledger.register(
-                privacy.budget or site.name, table_rows(site.splits.values()), named=privacy.budget is not None
-            )
-            payers[site.name] = Payer(ledger, budget, plan)
-    return payers
+    return {site.name: _pays(privacy, plans[site.name], site) for site in sites if site.name in plans}
+
+
+def _each_pays(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plan: DistributedPlan, sites: Sequence[Site]
+) -> Mapping[ParticipantId, Payer]:
+    """Return each participant's own ledger, which counts the rounds that it takes part in."""
+    return {site.name: _pays(privacy, plan.by_participation(), site) for site in sites}
+
+
+def _pays(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, plan: RecordPlan | DistributedPlan, site: Site
+) -> Payer:
+    ledger = Ledger(participant_ledger(ledger_folder(), site.name))
+    rows = table_rows(site.splits.values())
+    return Payer(ledger, ledger.register(privacy.budget or site.name, rows, named=privacy.budget is not None), plan)
 
 
 def _federation_pays(
@@ -197,12 +207,13 @@ def _refuse_budgeted(
     Raises: BudgetError.
     """
     folder = ledger_folder()
-    for site in sites if isinstance(plans, Mapping) else []:
+    by_participant = isinstance(plans, Mapping | DistributedPlan)
+    for site in sites if by_participant else []:
         place = participant_ledger(folder, site.name)
         if place.exists():
             Ledger(place).refuse_unprotected(privacy.budget or site.name, table_rows(site.splits.values()))
     place = federation_ledger(folder)
-    if not isinstance(plans, Mapping) and place.exists():
+    if not by_participant and place.exists():
         Ledger(place).refuse_unprotected(privacy.budget or "", _rows_of_all(sites))
 
 

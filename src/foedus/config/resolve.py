@@ -8,6 +8,7 @@ from typing import Any
 
 from foedus.config import sections
 from foedus.config.sections import RunConfig
+from foedus.config.secure_problems import hides_cohorts
 
 FIRST_STEPS = 10  # of a participant whose speed is not known yet; enough to measure it
 
@@ -109,7 +110,7 @@ def usual_learning_rate(optimizer: sections.Optimizer, model: sections.Model) ->
 
 def _rounds(config: RunConfig) -> sections.Rounds:
     """Whether anybody came is a secret where participants are hidden, and a round must not depend on it."""
-    hidden = isinstance(config.privacy, sections.ParticipantPrivacy)
+    hidden = hides_cohorts(config.privacy)
     rounds: sections.Rounds = _filled(config.rounds, min_reports=0) if hidden else config.rounds
     return rounds
 

@@ -8,6 +8,11 @@ from foedus.config import sections
 from foedus.config.sections import RunConfig
 
 
+def hides_cohorts(privacy: sections.Privacy) -> bool:
+    """Return whether epsilon counts on nobody knowing who took part in a round."""
+    return isinstance(privacy, sections.ParticipantPrivacy) and not isinstance(privacy.mechanism, sections.Distributed)
+
+
 def secure_problems(config: RunConfig) -> Iterator[str]:
     """Yield everything that the secure_sum section and the rest contradict each other in."""
     chosen = config.secure_sum
@@ -18,10 +23,10 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "evaluation.per_site: shows single participants' figures, and under secure_sum nobody but themselves has "
             "these; set it to false"
         )
-    if isinstance(config.privacy, sections.ParticipantPrivacy):
+    if hides_cohorts(config.privacy):
         yield (
             "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
-            "knowing; use privacy: records, or secure_sum: none"
+            "knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
         )
     if isinstance(config.signatures, sections.Ed25519):
         yield (
@@ -43,10 +48,11 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "model.tokenizer: bpe is learnt from each participant's counts in the clear; use bytes, or a tokenizer "
             "that there is already"
         )
-    if config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:
+    private = not isinstance(config.privacy, sections.NoPrivacy)
+    if private and config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:
         yield (
             f"secure_sum.max_weight: is needed with strategy.weighting {config.strategy.weighting}: the most tokens "
-            "that a participant may count by"
+            "that a participant may count by; where records are hidden, no dry round finds it"
         )
     cohort = config.rounds.cohort
     if isinstance(cohort, sections.Fixed) and cohort.size < chosen.min_cohort:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 from foedus.config import sections
+from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
@@ -16,6 +18,7 @@ from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
+from foedus.privacy.secure_sum.packing import Pack
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
@@ -24,31 +27,46 @@ FOLDER = "secure_sums"  # in the run's folder: what each participant has answere
 
 
 def build_secure_sums(
-    config: sections.RunConfig, algorithm: Algorithm, rows: Mapping[ParticipantId, int], statistics_like: Sums
+    config: sections.RunConfig,
+    algorithm: Algorithm,
+    rows: Mapping[ParticipantId, int],
+    statistics_like: Sums,
+    *,
+    pack: Pack | None = None,
+    noise: Callable[[ParticipantId], Entropy] = lambda name: Entropy.secret(),
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
     rows: training rows by participant. statistics_like: names and shapes of evaluation statistics.
+    pack: how updates become words, if not on the usual grid. noise: where each participant's own noise comes from.
     Identity keys are made anew: in one process there is nobody to pin them against.
     """
     chosen = config.secure_sum
     if isinstance(chosen, sections.PlainSum):
         return None
-    names = tuple(rows)
+    names, rules = tuple(rows), build_rules(chosen)
     identities = {name: Identity.create() for name in names}
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
-        rules=build_rules(chosen),
+        rules=rules,
         scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, rows), len(names)),
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
+        pack=pack,
+        # a threshold is of a round's cohort; all are in an evaluation
+        evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=build_kind(chosen),
     )
     journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
-        name: SecureSide(Member(name, identities[name], sums.identities, journal), sums, refuse_answered=journal.refuse)
+        name: SecureSide(
+            Member(name, identities[name], sums.identities, journal),
+            sums,
+            noise=noise(name),
+            refuse_answered=journal.refuse,
+        )
         for name, journal in journals.items()
     }
 

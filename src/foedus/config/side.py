@@ -13,10 +13,12 @@ import torch
 
 from foedus.config import sections
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, compress
+from foedus.config.distributed import packing_of
 from foedus.config.ground import Ground
 from foedus.config.model import build_source, tune
 from foedus.config.pace import require_known
 from foedus.config.privacy import is_reproducible
+from foedus.config.secure_sums import build_rules
 from foedus.config.sites import columns_of
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
@@ -30,9 +32,11 @@ from foedus.federation.protocols import Algorithm
 from foedus.models.hidden import hidden_matrices
 from foedus.models.loading import LoadedModel, load_model, require_length
 from foedus.models.travel import ParameterCounts, count_parameters, travelling
+from foedus.privacy.distributed.uploads import uploaded_numbers, with_clipped_uploads
 from foedus.privacy.gradients.clipped_sums import ClippedSums
 from foedus.privacy.participant_level import with_participant_privacy
-from foedus.privacy.plan import CohortPlan, RecordPlan, StreamPlan
+from foedus.privacy.plan import CohortPlan, DistributedPlan, RecordPlan, StreamPlan
+from foedus.privacy.secure_sum.packing import Pack
 from foedus.training.pacing import Pace, paced
 from foedus.training.private_steps import PrivateSteps
 from foedus.training.settings import LocalSettings
@@ -62,7 +66,9 @@ class Side:
     key: SeedKey
     clipped: ClippedSums | None = None
 
-    def algorithm(self, given: Algorithm | None, plans: CohortPlan | StreamPlan | None, entropy: Entropy) -> Algorithm:
+    def algorithm(
+        self, given: Algorithm | None, plans: CohortPlan | StreamPlan | DistributedPlan | None, entropy: Entropy
+    ) -> Algorithm:
         """Return both halves of what is played: the configured strategy, or the one given in its place."""
         algorithm = (
             build_algorithm(self.config, self.workspace.optimizer_like())
@@ -71,7 +77,37 @@ class Side:
         )
         if self.config.local.seconds is not None:
             algorithm = paced(algorithm)
-        return algorithm if plans is None else with_participant_privacy(algorithm, plans, entropy)
+        match plans:
+            case None:
+                return algorithm
+            case DistributedPlan():
+                return with_clipped_uploads(algorithm, plans)
+            case _:
+                return with_participant_privacy(algorithm, plans, entropy)
+
+    def uploaded_numbers(self) -> int:
+        """Return how many numbers an upload of the configured strategy has."""
+        return uploaded_numbers(build_algorithm(self.config, self.workspace.optimizer_like()), self.initial)
+
+    def packing(self, algorithm: Algorithm, plan: DistributedPlan) -> Pack:
+        """Return how uploads get the noise that their participant adds.
+
+        Raises: ConfigError if they are not of the length that the noise was planned for.
+        """
+        if (length := uploaded_numbers(algorithm, self.initial)) != plan.length:
+            raise ConfigError(
+                f"privacy: noise was planned for uploads of {plan.length:,} numbers, and this strategy's have "
+                f"{length:,}; give the strategy in the configuration"
+            )
+        assert isinstance(self.config.secure_sum, sections.Masks), "problems() refuses others"
+        rules = build_rules(self.config.secure_sum)
+        return packing_of(plan, self.config.rounds.count, self.key.child("rotations"), rules)
+
+    def own_noise(self, name: ParticipantId) -> Entropy:
+        """Return where the noise comes from that a participant adds to its uploads."""
+        if is_reproducible(self.config.privacy):
+            return Entropy.reproducible_from(self.key.child("participant", name, "privacy"))
+        return Entropy.secret()
 
     def site_task(
         self, name: ParticipantId, splits: Splits, pace: Pace | None = None, plan: RecordPlan | None = None

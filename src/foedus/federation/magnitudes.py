@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from foedus.core.errors import ParticipantError
 from foedus.federation.messages import LocalUpdate
 
 LEAST, MOST = -64, 63  # exponents; what is smaller, or larger, counts in the first, or the last, place
@@ -23,13 +24,17 @@ def places(update: LocalUpdate) -> Tensor:
     """Return the vector of one participant. Shape: (COUNTS,), int64.
 
     Single float64 numbers, as some strategies send, have words of their own and are no values here.
+    Raises: ParticipantError if a value is not finite.
     """
     largest = 0.0
     for named in (update.decoded().averaged, update.summed):
         for tree in named.values():
             for tensor in tree.values():
                 if tensor.dtype != torch.float64 and tensor.numel():
-                    largest = max(largest, float(tensor.detach().abs().max()))
+                    magnitude = float(tensor.detach().abs().max())
+                    if not math.isfinite(magnitude):
+                        raise ParticipantError("its update in a dry round holds NaN or infinite values")
+                    largest = max(largest, magnitude)
     counts = torch.zeros(COUNTS, dtype=torch.int64)
     counts[_place(largest)] = 1
     counts[_PLACES + _place(update.weight)] = 1
@@ -50,9 +55,7 @@ def bounds_of(counts: Tensor) -> tuple[float, float]:
 
 
 def _place(value: float) -> int:
-    """Return the place of the exponent e of which value <= 2^e; of what is no finite number, the last one."""
-    if not math.isfinite(value):
-        return _PLACES - 1
+    """Return the place of the exponent e of which value <= 2^e."""
     mantissa, exponent = math.frexp(value)
     exponent = LEAST if value <= 0 else exponent - 1 if mantissa == 0.5 else exponent
     return min(max(exponent, LEAST), MOST) - LEAST

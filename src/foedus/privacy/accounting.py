@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from foedus.core.errors import ConfigError
 from foedus.privacy import composition
-from foedus.privacy.events import Charge, CorrelatedGaussian, Event, Gaussian, merged, to_json, with_noise
+from foedus.privacy.events import Charge, CorrelatedGaussian, Distributed, Event, Gaussian, merged, to_json, with_noise
 from foedus.privacy.plan import Plan, StreamPlan, charges
 from foedus.privacy.stored_results import stored_or_computed
 
@@ -115,7 +115,7 @@ def without_amplification(event: Event) -> Event:
 
     The coordinator sees its cohorts, and so does everyone on a roster; sampling protects nobody from them.
     """
-    return event if isinstance(event, CorrelatedGaussian) else Gaussian(event.noise_multiplier)
+    return event if isinstance(event, CorrelatedGaussian | Distributed) else Gaussian(event.noise_multiplier)
 
 
 def epsilon_if_cohort_is_seen(plan: Plan, rounds: int, participations: int | None = None) -> float:

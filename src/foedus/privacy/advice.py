@@ -12,7 +12,7 @@ from foedus.privacy import composition
 from foedus.privacy.accounting import calibrate, epsilon
 from foedus.privacy.clipping_rules import AdaptiveClip, FixedClip
 from foedus.privacy.events import Event
-from foedus.privacy.plan import CohortPlan, Plan, RecordPlan, StreamPlan, charges
+from foedus.privacy.plan import CohortPlan, DistributedPlan, Plan, RecordPlan, StreamPlan, charges
 
 # Trained numbers, where they are not known: a small head; more of them make the noise longer.
 FEW_PARAMETERS = 10_000
@@ -78,6 +78,10 @@ def noise_to_signal(plan: Plan, rounds: int, parameters: int) -> float:
             in_the_sum = np.cumsum(plan.factor.inverse_column(steps))
             spread = plan.independent_stddev / plan.clip.norm * float(np.linalg.norm(in_the_sum))
             divisor = plan.expected_cohort
+        case DistributedPlan():
+            steps = rounds
+            spread = plan.sum_multiplier * math.sqrt(steps)
+            divisor = plan.expected_cohort
     return spread * math.sqrt(parameters) / (divisor * steps)
 
 
@@ -106,7 +110,7 @@ def _louder(plan: Plan, noise_multiplier: float) -> Plan:
     return replace(plan, noise_multiplier=noise_multiplier)
 
 
-def _drowned(plan: CohortPlan | StreamPlan, rounds: int, parameters: int, cost: float) -> str | None:
+def _drowned(plan: CohortPlan | StreamPlan | DistributedPlan, rounds: int, parameters: int, cost: float) -> str | None:
     ratio = noise_to_signal(plan, rounds, parameters)
     if ratio < 1:
         return None

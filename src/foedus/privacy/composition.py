@@ -2,7 +2,8 @@
 
 Plain Gaussians compose to one Gaussian, whose ε has a closed form (Balle and Wang 2018, arXiv:1805.06530).
 Anything sampled is composed by privacy-loss distributions (Koskela et al. 2020, arXiv:1906.03049) with
-connect-the-dots discretisation (Doroshenko et al. 2022, arXiv:2207.04380). Every estimate is pessimistic: the true
+connect-the-dots discretisation (Doroshenko et al. 2022, arXiv:2207.04380). With noise that participants add, all of it
+goes by Rényi divergence (privacy/renyi.py). Every estimate is pessimistic: the true
 ε is at most the figure returned. Neighbours differ by adding or removing one unit, without exception.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from foedus.core.errors import ConfigError, MissingExtra
+from foedus.privacy import renyi
 from foedus.privacy.events import (
     Charge,
     CorrelatedGaussian,
@@ -53,7 +55,7 @@ def library() -> ModuleType:
 
 
 def accountant() -> str:
-    """Return how ε was computed, in words for a report.
+    """Return how ε was computed where the coordinator, or a participant by itself, adds the noise.
 
     Raises: MissingExtra.
     """
@@ -70,6 +72,8 @@ def epsilons(fixed: Sequence[Charge], growing: Event, counts: Sequence[int], del
     Raises: ConfigError if delta is not in (0, 1); MissingExtra.
     """
     check_delta(delta)
+    if any(renyi.is_distributed(event) for event in (growing, *(event for event, _ in fixed))):
+        return renyi.epsilons(fixed, growing, counts, delta)
     library()
     most = max(counts, default=0)
     interval = _interval(merged([*fixed, (growing, most)]), delta)
@@ -192,6 +196,7 @@ def _single(event: Event, interval: float) -> Any:
             )
         case Gaussian(noise_multiplier) | CorrelatedGaussian(noise_multiplier):
             return losses.from_gaussian_mechanism(noise_multiplier, value_discretization_interval=interval)
+    raise AssertionError(f"{event} goes by Rényi divergence")
 
 
 def _epsilon_at(composed: Any, delta: float, everyone: float) -> float:
@@ -214,6 +219,7 @@ def _plain_multiplier(event: Event) -> float | None:
         case TruncatedPoissonGaussian(multiplier):
             # adding one unit may displace another: a change of norm 2
             return multiplier / 2 if multiplier < LEAST_AMPLIFIED_MULTIPLIER else None
+    raise AssertionError(f"{event} goes by Rényi divergence")
 
 
 def _precision(charges: Sequence[Charge]) -> float:

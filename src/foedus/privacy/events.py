@@ -91,8 +91,45 @@ class CorrelatedGaussian:
             )
 
 
+@dataclass(frozen=True)
+class DistributedGaussian:
+    """One sum over a grid of rounded uploads, to which every participant added discrete Gaussian noise.
+
+    noise_multiplier: of the noise of `honest` participants together, over the clipping norm.
+    cohort: the most in a sum. bits: of a coordinate. dimension: coordinates; how fine the grid is, and how much longer
+        rounding makes an upload, follows from all these (privacy/distributed/grid.py).
+    Neighbours: all that one participant uploads is replaced by zeros; it adds its noise all the same.
+    """
+
+    noise_multiplier: float
+    cohort: int
+    honest: int
+    bits: int
+    dimension: int
+
+    def __post_init__(self) -> None:
+        _check_multiplier(self)
+        _check_counts(self)
+
+
+@dataclass(frozen=True)
+class DistributedSkellam:
+    """The same with Skellam noise."""
+
+    noise_multiplier: float
+    cohort: int
+    honest: int
+    bits: int
+    dimension: int
+
+    def __post_init__(self) -> None:
+        _check_multiplier(self)
+        _check_counts(self)
+
+
 # A new mechanism is a dataclass here, a name in KINDS, and a case in composition.py; nothing else reads events.
-Event = Gaussian | PoissonGaussian | TruncatedPoissonGaussian | CorrelatedGaussian
+Distributed = DistributedGaussian | DistributedSkellam
+Event = Gaussian | PoissonGaussian | TruncatedPoissonGaussian | CorrelatedGaussian | Distributed
 Charge = tuple[Event, int]  # an event and how often it happened
 
 KINDS: dict[str, type[Event]] = {
@@ -100,6 +137,8 @@ KINDS: dict[str, type[Event]] = {
     "poisson_gaussian": PoissonGaussian,
     "truncated_poisson_gaussian": TruncatedPoissonGaussian,
     "correlated_gaussian": CorrelatedGaussian,
+    "distributed_gaussian": DistributedGaussian,
+    "distributed_skellam": DistributedSkellam,
 }
 _NAMES = {kind: name for name, kind in KINDS.items()}
 
@@ -175,3 +214,11 @@ def _check_multiplier(event: Event) -> None:
 def _check_rate(event: PoissonGaussian | TruncatedPoissonGaussian) -> None:
     if not 0 < event.sampling_rate <= 1:
         raise ConfigError(f"a privacy event has sampling rate {event.sampling_rate}; it lies above 0 and up to 1")
+
+
+def _check_counts(event: Distributed) -> None:
+    if not (1 <= event.honest <= event.cohort and event.bits >= 1 and event.dimension >= 1):
+        raise ConfigError(
+            f"reading a privacy event: {event.honest} honest of {event.cohort} participants, {event.bits} bits, "
+            f"{event.dimension} coordinates; all are at least 1, and no more are honest than take part"
+        )

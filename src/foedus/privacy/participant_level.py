@@ -49,14 +49,14 @@ def with_participant_privacy(algorithm: Algorithm, plan: CohortPlan | StreamPlan
         compressed. ValueError, here or before the first noise is drawn, if it is to come from the entropy of the
         other kind of plan.
     """
-    _refuse_unfit(algorithm)
+    refuse_unfit(algorithm)
     adaptive = isinstance(plan.clip, AdaptiveClip)
 
     def local(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
         took_part = participated(memory, plan, broadcast.clock.round) if isinstance(plan, StreamPlan) else {}
         norm = float(broadcast.trees[CLIP_NORM]["value"]) if adaptive else _first_norm(plan)
         update, after = algorithm.local(task, _without(broadcast), _own(memory))
-        _refuse_undeclared(update, algorithm.parts)
+        refuse_undeclared(update, algorithm.parts)
         clipped, within = clip(update, norm)
         told = {WITHIN: _scalar(0.5 if within else -0.5)} if adaptive else {}
         return LocalUpdate({}, 1.0, {**clipped.averaged, **clipped.summed, **told}), {**after, **took_part}
@@ -68,7 +68,7 @@ def with_participant_privacy(algorithm: Algorithm, plan: CohortPlan | StreamPlan
         norm = float(state.memory[CLIP_NORM]["value"]) if adaptive else _first_norm(plan)
         sums = _complete(aggregate.summed, algorithm.parts, state.params)
         released = _unflattened(noised(_flat(sums), norm, state.round))
-        seen = _as_aggregate(_usual_types(released, algorithm.parts, state.params), algorithm.parts, plan)
+        seen = _as_aggregate(usual_types(released, algorithm.parts, state.params), algorithm.parts, plan)
         params, memory = algorithm.step(replace(state, memory=_own(state.memory)), seen)
         if not isinstance(plan.clip, AdaptiveClip):
             return params, memory
@@ -155,7 +155,7 @@ def _complete(summed: Trees, parts: Sequence[Part], params: ParamTree) -> Trees:
     return {part.name: trees.accumulator_for(part.template(params), exact=True) for part in parts}
 
 
-def _usual_types(released: Trees, parts: Sequence[Part], params: ParamTree) -> Trees:
+def usual_types(released: Trees, parts: Sequence[Part], params: ParamTree) -> Trees:
     """Return the released sums in the types that a strategy gets without privacy; what is released may be rounded."""
     like = {part.name: part.template(params) for part in parts}
     return {
@@ -193,7 +193,11 @@ def _without(broadcast: Broadcast) -> Broadcast:
     return replace(broadcast, trees=_own(broadcast.trees))
 
 
-def _refuse_unfit(algorithm: Algorithm) -> None:
+def refuse_unfit(algorithm: Algorithm) -> None:
+    """Check that all that a strategy's updates hold can be clipped together and get noise.
+
+    Raises: ConfigError.
+    """
     parts = algorithm.parts
     if algorithm.changed is not None:
         raise ConfigError(
@@ -218,7 +222,7 @@ def _refuse_unfit(algorithm: Algorithm) -> None:
         )
 
 
-def _refuse_undeclared(update: LocalUpdate, parts: Sequence[Part]) -> None:
+def refuse_undeclared(update: LocalUpdate, parts: Sequence[Part]) -> None:
     """Check that an update holds the declared parts alone: each is clipped and noised, and another would not be.
 
     Raises: ParticipantError.

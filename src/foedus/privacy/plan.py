@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal
 
 from foedus.core.errors import ConfigError
 from foedus.privacy.clipping_rules import AdaptiveClip, Clip, FixedClip, check_norm, update_multiplier
+from foedus.privacy.distributed.draws import Distribution
+from foedus.privacy.distributed.grid import NoisedGrid
+from foedus.privacy.distributed.rotation import padded_length
 from foedus.privacy.events import (
     Charge,
     CorrelatedGaussian,
+    DistributedGaussian,
+    DistributedSkellam,
     Event,
     Gaussian,
     PoissonGaussian,
@@ -207,7 +212,81 @@ class StreamPlan:
         return sensitivity(self.factor, rounds, self.min_separation, self.max_participations)
 
 
-Plan = RecordPlan | CohortPlan | StreamPlan
+@dataclass(frozen=True)
+class DistributedPlan:
+    """Participant level without trust in the coordinator: each participant adds its share of the noise, under masks.
+
+    population: all participants. cohort: the most in one sum. survivors: the fewest in a sum that is opened.
+    colluders: of these, how many may tell others their noise, or use their own to take it off.
+    separation: rounds in each of which a participant takes part once at most; it enforces that itself.
+    bits: of a coordinate of the sum. length: numbers that an upload has.
+    There is no amplification by sampling: the coordinator and all participants see who takes part.
+    Source: Kairouz, Liu, Steinke 2021, arXiv:2102.06387; Agarwal, Kairouz, Liu 2021, arXiv:2110.04995.
+    """
+
+    noise_multiplier: float
+    clip: FixedClip
+    delta: float
+    population: int
+    cohort: int
+    survivors: int
+    colluders: int
+    separation: int
+    distribution: Distribution
+    bits: int
+    length: int
+
+    def __post_init__(self) -> None:
+        for name in ("population", "cohort", "survivors", "separation", "length"):
+            _check_count(name, getattr(self, name))
+        _check_noise(self.noise_multiplier)
+        check_delta(self.delta, self.population, "participants")
+        if not 0 <= self.colluders < self.survivors <= self.cohort <= self.population:
+            raise ConfigError(
+                f"privacy: {self.colluders} of {self.survivors} participants collude, of at most {self.cohort} in a "
+                f"sum and {self.population} in all; more must stay in a sum than collude, and no more than there are"
+            )
+
+    @property
+    def unit(self) -> Literal["participant"]:
+        """What is protected: all that one participant uploads in the whole run."""
+        return "participant"
+
+    @property
+    def honest(self) -> int:
+        """How many add noise that nobody else knows, at least. Together they make the noise that is counted."""
+        return self.survivors - self.colluders
+
+    @property
+    def grid(self) -> NoisedGrid:
+        """The integer grid of a round's sum."""
+        return NoisedGrid(self.noise_multiplier, self.cohort, self.honest, self.bits, padded_length(self.length))
+
+    @property
+    def expected_cohort(self) -> float:
+        """How many are in a sum if nobody vanishes."""
+        return float(self.cohort)
+
+    @property
+    def sum_multiplier(self) -> float:
+        """The noise on the sum if nobody vanishes, over the clipping norm: more than what is counted on."""
+        return self.noise_multiplier * math.sqrt(self.cohort / self.honest)
+
+    def event(self, rounds: int = 1) -> Event:
+        """Return what one round costs a participant that takes part in it."""
+        kind = DistributedGaussian if self.distribution == "discrete_gaussian" else DistributedSkellam
+        return kind(self.noise_multiplier, self.cohort, self.honest, self.bits, padded_length(self.length))
+
+    def uses(self, rounds: int) -> int:
+        """Return how often a participant takes part in so many rounds, at most."""
+        return math.ceil(rounds / self.separation)
+
+    def by_participation(self) -> DistributedPlan:
+        """Return the plan as a participant's own ledger counts: each of its rounds costs one use."""
+        return replace(self, separation=1)
+
+
+Plan = RecordPlan | CohortPlan | StreamPlan | DistributedPlan
 
 
 def charges(plan: Plan, rounds: int) -> tuple[Charge, ...]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.coordinator import sum_securely
 from foedus.privacy.secure_sum.exchanges import Outcome
+from foedus.privacy.secure_sum.kinds import Draft, Masks, SumKind
 from foedus.privacy.secure_sum.masks import Layout, Vector, add_vector_in_place
-from foedus.privacy.secure_sum.participant import Member, Participation, take_part
+from foedus.privacy.secure_sum.participant import Member, Participation
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.identity import Identity
 
@@ -71,10 +71,12 @@ def play(
     present: Callable[[str, int], bool] = lambda name, phase: True,
     down: Tamper = lambda phase, name, message: message,
     up: Tamper = lambda phase, name, message: message,
+    kind: SumKind | None = None,
 ) -> Outcome:
-    """Play a whole sum. present: whether a participant still answers in a phase, 0 to 4."""
+    """Play a whole sum, under masks unless told. present: whether a participant still answers in a phase, from 0."""
+    kind = kind or Masks()
     first = next(iter(members.values()))
-    coordinator = sum_securely(terms, list(members), first.identities)
+    coordinator = kind.coordinate(terms, list(members), first.identities)
     sides: dict[str, Participation] = {}
     try:
         phase, outgoing = 0, next(coordinator)
@@ -85,9 +87,8 @@ def play(
                     continue
                 try:
                     if phase == 0:
-                        sides[name] = take_part(
-                            members[name], terms, arrived, vectors[name], entropy("round", terms.round, name)
-                        )
+                        secret = entropy("round", terms.round, name)
+                        sides[name] = kind.take_part(members[name], terms, arrived, Draft(vectors[name]), secret)
                         answer = bytes(next(sides[name]))
                     else:
                         answer = bytes(sides[name].send(arrived))

@@ -102,17 +102,34 @@ class Stream(Section):
     """Rounds that share noise; at most the separation between a participant's rounds. Left out: that separation."""
 
 
+class Distributed(Section):
+    """Every participant adds its share of the noise itself, under secure_sum: masks, so that the coordinator sees
+    noised sums alone (Kairouz, Liu, Steinke 2021). The fewer the secure sum lets stay (min_cohort, threshold), the
+    more noise each one adds. Who takes part is no secret, and sampling does not count.
+    """
+
+    kind: Literal["distributed"] = "distributed"
+    distribution: Literal["discrete_gaussian", "skellam"] = "discrete_gaussian"
+    """The noise; the two cost nearly the same (Agarwal, Kairouz, Liu 2021)."""
+    bits: Annotated[Whole, Field(ge=8, le=16)] = 16
+    """Of a coordinate of the sum; fewer make a coarser grid, so that uploads get longer and epsilon larger. It travels
+    in a byte up to 8, and in two above."""
+    colluders: Annotated[Whole, Field(ge=0)] = 1
+    """How many participants may join what they know, their own noise among it, with each other and the coordinator. 1
+    covers the coordinator and any single participant."""
+
+
 Mechanism = Annotated[
-    Cohorts | Stream,
+    Cohorts | Stream | Distributed,
     Field(discriminator="kind", description="How noise and participation go together."),
     kinds("cohorts"),
 ]
 
 
 class ParticipantPrivacy(_Privacy):
-    """Hides each participant: uploads are clipped as a whole, and their sum gets noise at the coordinator (DP-FedAvg,
-    McMahan et al. 2018). It holds against those who see the model, not against the coordinator, and it takes
-    hundreds of participants to be of use.
+    """Hides each participant: uploads are clipped as a whole, and their sum gets noise (DP-FedAvg, McMahan et al.
+    2018). With noise of the coordinator it holds against those who see the model; with mechanism distributed, against
+    the coordinator too. It takes hundreds of participants to be of use.
     """
 
     kind: Literal["participants"] = "participants"

@@ -32,13 +32,14 @@ class Scale:
     """How large what is summed may be.
 
     value_range: of a coordinate; what lies beyond is clipped and counted. None as long as a dry round has not found
-    it: until then updates cannot be summed. max_weight: of a participant's weight;
-    with more it cannot take part. participants: the most that one sum may have.
+    it: until then updates cannot be summed. max_weight: of a participant's weight; with more it cannot take part.
+    participants: the most that one sum may have. value_bits: that the sum of one coordinate may take.
     """
 
     value_range: float | None
     max_weight: float
     participants: int
+    value_bits: int = _NARROW
 
     def __post_init__(self) -> None:
         for name in ("value_range", "max_weight"):
@@ -47,7 +48,8 @@ class Scale:
 
     def describe(self) -> str:
         """Return what participants sign of it."""
-        return f"{self.value_range.hex() if self.value_range else None} {self.max_weight.hex()} {self.participants}"
+        found = self.value_range.hex() if self.value_range is not None else None
+        return f"{found} {self.max_weight.hex()} {self.participants} {self.value_bits}"
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,10 @@ def contents_of_updates(averaged_like: Trees, summed_like: Trees, scale: Scale) 
             for name in sorted(trees_like[part]):
                 tensor = trees_like[part][name]
                 exact = tensor.dtype == torch.float64
-                grid = Grid((_FIGURES_RANGE if exact else scale.value_range) * factor, n, _WIDE if exact else _NARROW)
+                if exact:
+                    grid = Grid(_FIGURES_RANGE * factor, n, _WIDE)
+                else:
+                    grid = Grid(scale.value_range * factor, n, _NARROW, sum_bits=scale.value_bits)
                 entries.append(Entry(_key(kind, part, name), tuple(tensor.shape), grid, weighted))
     return Contents(tuple(entries))
 

@@ -61,12 +61,14 @@ def sum_securely(terms: Terms, cohort: Sequence[ParticipantId], identities: Iden
     running = Cohort(tuple(cohort))
     known: Shape | None = None
     try:
-        roster = yield from _advertise(running, terms, identities)
+        roster = yield from advertise(running, terms, identities)
         known = shape(len(roster.members), terms.rules)
         sharing = yield from _exchange_shares(running, roster, known)
         total, survivors = yield from _gather(running, terms, sharing)
-        confirmed, agreement = yield from _confirm(running, sharing, survivors, identities)
-        opened = yield from _open(running, sharing, survivors, dict.fromkeys(confirmed, agreement))
+        confirmed, agreement = yield from confirm(
+            running, roster, sharing.sharers, survivors, needed=known.survivors_needed, identities=identities
+        )
+        opened = yield from _open(running, sharing, survivors, dict.fromkeys(confirmed, agreement.encode()))
         _unmask(total, sharing, opened)
     except SecureSumError as error:
         return Outcome(None, (), dict(running.left_out), str(error), known)
@@ -75,12 +77,20 @@ def sum_securely(terms: Terms, cohort: Sequence[ParticipantId], identities: Iden
     return Outcome(total, names, left_out, None, known)
 
 
-def _enough(count: int, known: Shape, what: str) -> None:
-    if count < known.survivors_needed:
-        raise SecureSumError(f"{count} participants {what}; the threshold is {known.survivors_needed}")
+def enough(count: int, needed: int, what: str) -> None:
+    """Return if so many are enough.
+
+    Raises: SecureSumError otherwise.
+    """
+    if count < needed:
+        raise SecureSumError(f"{count} participants {what}; the threshold is {needed}")
 
 
-def _advertise(running: Cohort, terms: Terms, identities: Identities) -> Generator[Outgoing | None, Incoming, Roster]:
+def advertise(running: Cohort, terms: Terms, identities: Identities) -> Generator[Outgoing | None, Incoming, Roster]:
+    """Invite the cohort and return the roster of those who signed the terms.
+
+    Raises: SecureSumError if they are too few.
+    """
     shown: dict[ParticipantId, Advertisement] = {}
     digest = terms.digest()
 
@@ -110,7 +120,7 @@ def _exchange_shares(running: Cohort, roster: Roster, known: Shape) -> Generator
         sealed[own] = shares.sealed
 
     yield from running.phase(dict.fromkeys(roster.names, roster.encode()), accept)
-    _enough(len(sealed), known, "shared their secrets")
+    enough(len(sealed), known.survivors_needed, "shared their secrets")
     return _Sharing(roster, known, sealed)
 
 
@@ -134,27 +144,35 @@ def _gather(
         sharing.name(holder): Delivery(roster, sharing.sharers, inbox).encode() for holder, inbox in inboxes.items()
     }
     present = yield from running.phase(deliveries, accept)
-    _enough(len(present), sharing.shape, "sent a masked vector")
+    enough(len(present), sharing.shape.survivors_needed, "sent a masked vector")
     return total, tuple(sorted(map(sharing.place, present)))
 
 
-def _confirm(
-    running: Cohort, sharing: _Sharing, survivors: tuple[int, ...], identities: Identities
-) -> Generator[Outgoing | None, Incoming, tuple[Sequence[ParticipantId], bytes]]:
-    """Let the survivors sign who they are; return who did, and all signatures as a message."""
-    roster = sharing.roster.digest
-    statement = survivors_statement(roster, sharing.sharers, survivors)
+def confirm(
+    running: Cohort,
+    roster: Roster,
+    sharers: tuple[int, ...],
+    survivors: tuple[int, ...],
+    *,
+    needed: int,
+    identities: Identities,
+) -> Generator[Outgoing | None, Incoming, tuple[Sequence[ParticipantId], Agreement]]:
+    """Let the survivors sign who shared and who they are; return who did, and all signatures.
+
+    Raises: SecureSumError if they are fewer than needed.
+    """
+    statement = survivors_statement(roster.digest, sharers, survivors)
     signatures: dict[int, bytes] = {}
 
     def accept(sender: ParticipantId, answer: Answer) -> None:
         signature = Confirmation.decode(answer).signature
         keys.verify(identities[sender], signature, statement, f"the list of survivors of {sender}")
-        signatures[sharing.place(sender)] = signature
+        signatures[roster.places[sender]] = signature
 
-    listed = SurvivorList(roster, survivors).encode()
-    confirmed = yield from running.phase({sharing.name(index): listed for index in survivors}, accept)
-    _enough(len(confirmed), sharing.shape, "signed the list of survivors")
-    return confirmed, Agreement(signatures).encode()
+    listed = SurvivorList(roster.digest, survivors).encode()
+    confirmed = yield from running.phase({roster.names[index]: listed for index in survivors}, accept)
+    enough(len(confirmed), needed, "signed the list of survivors")
+    return confirmed, Agreement(signatures)
 
 
 @dataclass(frozen=True)

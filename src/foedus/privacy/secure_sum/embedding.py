@@ -73,6 +73,7 @@ class SecureSums:
 
     statistics_like: names and shapes of evaluation statistics. kind: how sums are kept from being opened further.
     pack: how updates become words; on the grid of `scale` unless told.
+    evaluation_rules: where more take part in an evaluation than in a round, so that `rules` may not suit it.
     """
 
     task: str
@@ -84,6 +85,7 @@ class SecureSums:
     statistics_like: Sums
     kind: SumKind
     pack: Pack | None = None
+    evaluation_rules: Rules | None = None
     _digests: _Digests = field(default_factory=_Digests, repr=False)
 
     def packing(self, averaged_like: Trees, summed_like: Trees) -> Packing:
@@ -102,7 +104,7 @@ class SecureSums:
             purpose,
             self._digests.of(request),
             sha256(self.kind.describe().encode() + b"\x00" + contents.settings).digest(),
-            self.rules,
+            self.rules if purpose == UPDATE else self.evaluation_rules or self.rules,
             contents.layout,
         )
 

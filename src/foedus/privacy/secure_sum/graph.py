@@ -80,12 +80,12 @@ def shape(participants: int, rules: Rules) -> Shape:
             neighbours=participants - 1,
             share_threshold=needed,
             survivors_needed=needed,
-            colluders=2 * needed - participants - 1,
+            colluders=tolerated_colluders(participants, rules),
             dropouts=participants - needed,
             privacy_log2=-math.inf,
             failure_log2=-math.inf,
         )
-    corrupt = participants * rules.corrupt_per_mille // PER_MILLE
+    corrupt = tolerated_colluders(participants, rules)
     dropouts = participants * rules.dropout_per_mille // PER_MILLE
     if 2 * needed <= participants + corrupt:
         raise SecureSumError(
@@ -103,6 +103,17 @@ def shape(participants: int, rules: Rules) -> Shape:
     raise SecureSumError(
         f"{participants} participants cannot have {corrupt} colluding and {dropouts} vanishing; lower one of the two"
     )
+
+
+def tolerated_colluders(participants: int, rules: Rules) -> int:
+    """Return how many of so many participants may side with the coordinator and still open nothing.
+
+    Raises: SecureSumError if the roster is too small for these rules.
+    """
+    needed = rules.survivors_needed(participants)
+    if participants < COMPLETE_BELOW:
+        return 2 * needed - participants - 1
+    return participants * rules.corrupt_per_mille // PER_MILLE
 
 
 def _threshold(n: int, k: int, corrupt: int, dropouts: int, needed: int) -> tuple[int, float, float] | None:

@@ -109,12 +109,12 @@ def pair_mask_key(secret: bytes, roster: bytes, one: str, other: str) -> bytes:
     It is the same from both sides.
     """
     low, high = sorted((one, other))
-    return _derived(secret, roster, b"pair mask", text(low) + text(high))
+    return derived(secret, roster, b"pair mask", text(low) + text(high))
 
 
 def own_mask_key(seed: bytes, roster: bytes, owner: str) -> bytes:
     """Return the key of a participant's own mask."""
-    return _derived(seed, roster, b"own mask", text(owner))
+    return derived(seed, roster, b"own mask", text(owner))
 
 
 def seal(secret: bytes, roster: bytes, route: tuple[str, str], plain: bytes) -> bytes:
@@ -139,13 +139,14 @@ def unseal(secret: bytes, roster: bytes, route: tuple[str, str], sealed: bytes) 
 
 
 def _channel_key(secret: bytes, roster: bytes, route: tuple[str, str]) -> bytes:
-    return _derived(secret, roster, b"channel", text(route[0]) + text(route[1]))
+    return derived(secret, roster, b"channel", text(route[0]) + text(route[1]))
 
 
 def _bound(roster: bytes, route: tuple[str, str]) -> bytes:
     return DOMAIN + number(VERSION, 1) + b" shares\x00" + roster + text(route[0]) + text(route[1])
 
 
-def _derived(secret: bytes, roster: bytes, purpose: bytes, info: bytes) -> bytes:
+def derived(secret: bytes, roster: bytes, purpose: bytes, info: bytes) -> bytes:
+    """Return the key for one purpose in one round."""
     full = DOMAIN + number(VERSION, 1) + b" " + purpose + b"\x00" + info
     return HKDF(SHA256(), KEY_BYTES, salt=roster, info=full).derive(secret)

@@ -30,19 +30,24 @@ class Grid:
     """Multiples of a step, in [-limit, limit], whose sum over so many participants fits a word.
 
     limit: values beyond it are clipped. participants: the most that may be summed. width: bits of a word.
-    whole: the step is 1, for counts.
+    whole: the step is 1, for counts. sum_bits: of them, how many a sum may take; all unless told.
     """
 
     limit: float
     participants: int
     width: int
     whole: bool = False
+    sum_bits: int | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit > 0):
             raise SecureSumError(f"a grid's limit is {self.limit}; it must be a positive number")
         if self.width not in WIDTHS or self.participants < 1:
             raise SecureSumError(f"a grid has words of {self.width} bits for {self.participants} participants")
+        if self.sum_bits is not None and not 2 <= self.sum_bits <= self.width:
+            raise SecureSumError(
+                f"a grid's sums have {self.sum_bits} bits of {self.width}; use 2 at least, all at most"
+            )
         if self._levels_allowed < 1 or (self.whole and self._levels_allowed < self.limit):
             raise SecureSumError(
                 f"the sum of {self.participants} values up to {self.limit:g} does not fit {self.width} bits; "
@@ -52,7 +57,7 @@ class Grid:
     @property
     def _levels_allowed(self) -> int:
         """How many steps a value may lie from 0: a sum stays inside the word, a value inside float64's digits."""
-        return min(((1 << (self.width - 1)) - 1) // self.participants, 1 << _FLOAT64_DIGITS)
+        return min(((1 << ((self.sum_bits or self.width) - 1)) - 1) // self.participants, 1 << _FLOAT64_DIGITS)
 
     @property
     def step(self) -> float:
@@ -74,7 +79,7 @@ class Grid:
 
     def describe(self) -> bytes:
         """Return canonical bytes, for the digest of settings that participants sign."""
-        return f"grid {self.limit.hex()} {self.participants} {self.width} {self.whole}".encode()
+        return f"grid {self.limit.hex()} {self.participants} {self.width} {self.whole} {self.sum_bits}".encode()
 
 
 def quantize(

@@ -39,6 +39,11 @@ class Rules:
         if not (0 <= self.corrupt_per_mille < PER_MILLE / 2 and 0 <= self.dropout_per_mille < PER_MILLE / 2):
             raise SecureSumError("the parts that may be corrupt and that may drop out lie in [0, 500) of 1000 each")
 
+    @property
+    def least_survivors(self) -> int:
+        """The fewest that any sum under these rules may hold, however small its roster."""
+        return self.threshold or 2 * self.min_cohort // 3 + 1
+
     def survivors_needed(self, roster_size: int) -> int:
         """Return how many of a roster must reach the end.
 
