@@ -120,9 +120,10 @@ def _range(before: Explanation, config: sections.RunConfig) -> Sequence[str]:
             "a secure sum tells within which power of two the largest change lies; the range is that times "
             f"{MARGIN:g}, and the run's config.yaml shows it"
         ]
-    if dump_config(config) != before.config and not isinstance(config.secure_sum, sections.PlainSum):
+    chosen = config.secure_sum
+    if dump_config(config) != before.config and not isinstance(chosen, sections.PlainSum):
         return [
-            f"secure_sum.value_range is left out: {config.secure_sum.value_range:g} is the furthest that the optimizer "
+            f"secure_sum.value_range is left out: {chosen.value_range:g} is the furthest that the optimizer "
             "can move a parameter in a round; a dry round would tell something of hidden records"
         ]
     return []

@@ -17,7 +17,7 @@ from foedus.config.loading import load_config
 from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.config.signed_run import begin_signed_run
+from foedus.config.signed_run import RunNames, begin_signed_run, load_signers
 from foedus.core.errors import RoundError, RunFolderError
 from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
 from foedus.federation.loop import run_rounds, start_or_resume
@@ -113,7 +113,11 @@ def _train(
     from foedus.reporting.report import write_report
 
     began = time.perf_counter()
-    assembly = assemble(config).with_range(algorithm)
+    assembly = assemble(config)
+    signers = load_signers(config, [site.name for site in assembly.data.sites])
+    run_id = run_identity(folder.identity)
+    names = RunNames(run_id, f"{config.name}-{run_id[:8]}", participants_folder())
+    assembly = assembly.with_range(algorithm, signers=signers, run=run_id)
     if assembly.config.secure_sum != config.secure_sum:  # so that a resumed run has the same range, and all can read it
         config = assembly.config
         folder.write(folder.config, dump_config(relocate(config, folder.path)))
@@ -122,12 +126,12 @@ def _train(
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
     own_reports = None
     if not config.evaluation.per_site:
-        own_reports = OwnReports(
-            participants_folder(), f"{config.name}-{run_identity(folder.identity)[:8]}", assembly.task.score
-        )
-    federation = assembly.federation(algorithm, reraise=debug, private=private, own_reports=own_reports)
+        own_reports = OwnReports(names.participants, names.short, assembly.task.score)
+    federation = assembly.federation(
+        algorithm, reraise=debug, private=private, own_reports=own_reports, signers=signers, run=run_id
+    )
     digest = run_digest(assembly, folder)
-    signed = begin_signed_run(config, federation, folder, digest)
+    signed = begin_signed_run(config, federation, folder, inputs=digest, signers=signers, names=names)
     federation = signed.federation if signed else federation
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
     start_seconds = time.perf_counter() - began

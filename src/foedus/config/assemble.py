@@ -29,6 +29,7 @@ from foedus.models.travel import ParameterCounts
 from foedus.privacy.outbox import Outbox
 from foedus.privacy.plan import CohortPlan, DistributedPlan, StreamPlan
 from foedus.privacy.secure_sum.embedding import SecureSide
+from foedus.privacy.signing.identity import Identity
 from foedus.strategies.fedavg import fedavg
 from foedus.training.pacing import Pace
 from foedus.training.settings import LocalSettings
@@ -102,11 +103,14 @@ class Assembly:
         reraise: bool = False,
         private: PrivateRun | None = None,
         own_reports: OwnReports | None = None,
+        signers: Mapping[ParticipantId, Identity] | None = None,
+        run: str | None = None,
     ) -> Federation:
         """Return the run itself.
 
         algorithm: takes the place of the configured strategy.
         own_reports: where participants keep figures of their own.
+        signers: everybody's identity, if the run is signed. run: its id.
         private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
         """
         entropy = private.entropy if private else idle_entropy()
@@ -121,6 +125,8 @@ class Assembly:
             self._statistics_like(),
             pack=None if distributed is None else self.side.packing(algorithm, distributed),
             noise=self.side.own_noise,
+            signers=signers,
+            run=run,
         )
         federation = self._federation(
             algorithm,
@@ -213,14 +219,21 @@ class Assembly:
         plan = self.plans.get(name) if isinstance(self.plans, Mapping) else None
         return self.side.site_task(name, splits, self.paces.get(name), plan)
 
-    def with_range(self, algorithm: Algorithm | None = None) -> Assembly:
+    def with_range(
+        self,
+        algorithm: Algorithm | None = None,
+        *,
+        signers: Mapping[ParticipantId, Identity] | None = None,
+        run: str | None = None,
+    ) -> Assembly:
         """Return the run with all that secure_sum needs; if something is left out, a dry round is played for it.
 
+        Its arguments are those of `federation`.
         Raises: ConfigError if that comes to nothing.
         """
         if not needs_dry_round(self.config):
             return self
-        federation = self.federation(algorithm)
+        federation = self.federation(algorithm, signers=signers, run=run)
         return replace(self, side=play_dry_round(self.side, federation, self.initial_state(federation)))
 
     def initial_state(self, federation: Federation) -> ServerState:

@@ -16,7 +16,7 @@ def hides_cohorts(privacy: sections.Privacy) -> bool:
 def secure_problems(config: RunConfig) -> Iterator[str]:
     """Yield everything that the secure_sum section and the rest contradict each other in."""
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return
     if config.evaluation.per_site:
         yield (
@@ -27,11 +27,6 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
         yield (
             "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
             "knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
-        )
-    if isinstance(config.signatures, sections.Ed25519):
-        yield (
-            "signatures: are over each update by itself, and under masks nobody sees one; the sum's own messages are "
-            "signed all the same; use none, or secure_sum: none"
         )
     if not isinstance(config.compression, sections.Uncompressed):
         yield (

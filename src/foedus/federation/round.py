@@ -128,8 +128,16 @@ class RoundReport:
 class Journal(Protocol):
     """Who keeps its own record of the rounds."""
 
+    def note_evaluation(self, evaluation: CollectedEvaluation) -> None:
+        """Write down what the evaluation before the first round came to."""
+        ...
+
     def note(self, state: ServerState, report: RoundReport) -> None:
         """Write down what a round came to; state: after it."""
+        ...
+
+    def keep(self) -> None:
+        """Take note that a checkpoint holds all that was written down."""
         ...
 
 

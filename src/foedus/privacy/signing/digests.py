@@ -23,6 +23,7 @@ from foedus.federation.messages import (
     LocalUpdate,
     Request,
     SecureSumStep,
+    Sums,
     Train,
     Trees,
 )
@@ -64,6 +65,20 @@ def update_digest(update: LocalUpdate) -> bytes:
             "counts": {name: int(count) for name, count in whole.counts.items()},
         },
     )
+
+
+def evaluation_digest(sums: Sums, salt: str) -> bytes:
+    """Return the digest of a participant's evaluation.
+
+    salt: 64 hexadecimal digits drawn at random. There are few figures that can be, and whoever does not know the salt
+    cannot try them out.
+    """
+    return digest("evaluation", {"salt": salt, "sums": tree_digest(sums).hex()})
+
+
+def sum_digest(averaged: Trees, summed: Trees, weight: float) -> bytes:
+    """Return the digest of what updates add up to: weighted means, plain sums, and the sum of weights."""
+    return digest("sum", {"averaged": _digests(averaged), "summed": _digests(summed), "weight": _exact(weight)})
 
 
 def request_digest(request: Request) -> bytes:
