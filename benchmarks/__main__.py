@@ -18,6 +18,7 @@ from benchmarks import (
     secure_sum,
     simulation,
     start,
+    threshold_sum,
 )
 
 BENCHMARKS = {
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "accounting": accounting.main,
     "pretraining": pretraining.main,
     "secure_sum": secure_sum.main,
+    "threshold_sum": threshold_sum.main,
     "private_gradients": private_gradients.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}

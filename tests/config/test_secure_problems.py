@@ -16,6 +16,7 @@ SMALL: dict[str, Any] = {
     "evaluation": {"per_site": False},
 }
 TEXT = {"kind": "causal_lm", "text": "t"}
+KINDS = ("masks", "ckks")
 RECORDS = {"kind": "records", "epsilon": 8}
 
 
@@ -23,11 +24,13 @@ def found(**values: Any) -> list[str]:
     return problems(load_config(SMALL | values))
 
 
-def test_masks_go_with_a_plain_run_and_with_hidden_records() -> None:
-    assert found() == []
-    assert found(privacy=RECORDS, strategy={"kind": "fedavg", "weighting": "uniform"}) == []
+@pytest.mark.parametrize("kind", KINDS)
+def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> None:
+    assert found(secure_sum=kind) == []
+    assert found(secure_sum=kind, privacy=RECORDS, strategy={"kind": "fedavg", "weighting": "uniform"}) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("values", "begin"),
     [
@@ -59,8 +62,11 @@ def test_masks_go_with_a_plain_run_and_with_hidden_records() -> None:
         ),
     ],
 )
-def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(values: dict[str, Any], begin: str) -> None:
-    assert any(problem.startswith(begin) for problem in found(**values)), found(**values)
+def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(
+    kind: str, values: dict[str, Any], begin: str
+) -> None:
+    problems = found(**{"secure_sum": kind} | values)
+    assert any(problem.startswith(begin) for problem in problems), problems
 
 
 def test_the_greatest_weight_follows_from_the_rows() -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_the_file_follows_a_run(tmp_path: Path) -> None:
     state(RoundEnded({"round": 2}))
     state(RunEnded(tmp_path, None, None, {"stopped": "the budget is spent"}))
     assert (read_state(tmp_path).phase, read_state(tmp_path).note) == ("ended", "the budget is spent")
+
+
+def test_what_changes_soon_after_a_writing_is_written_too(tmp_path: Path) -> None:
+    state = StateFile(tmp_path, "letters", ["north", "south"])
+    state(STARTED)
+    state.seen("north")
+    until = time.monotonic() + 20
+    while read_state(tmp_path).members["north"].seen is None:
+        assert time.monotonic() < until, "the file was not written again"
+        time.sleep(0.01)
 
 
 def test_counts_are_those_that_were_given(tmp_path: Path) -> None:

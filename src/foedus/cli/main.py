@@ -14,9 +14,12 @@ from foedus.cli.init import init
 from foedus.cli.keys import keys
 from foedus.cli.predict import predict
 from foedus.cli.privacy import privacy
+from foedus.cli.provision import provision
 from foedus.cli.run import run
 from foedus.cli.schema import schema
+from foedus.cli.status import status
 from foedus.cli.verify import verify
+from foedus.cli.watch import watch
 
 app = typer.Typer(
     name="foedus",
@@ -45,10 +48,11 @@ def describe(
     """Train Hugging Face Transformers across organisations that cannot share their data."""
 
 
-for command in (init, explain, run, compare, predict, generate, verify, schema):
+for command in (init, explain, run, compare, predict, generate, verify, status, watch, schema):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(privacy, name="privacy")
+app.add_typer(provision, name="provision")
 
 
 def main() -> None:

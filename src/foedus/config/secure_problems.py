@@ -16,7 +16,7 @@ def hides_cohorts(privacy: sections.Privacy) -> bool:
 def secure_problems(config: RunConfig) -> Iterator[str]:
     """Yield everything that the secure_sum section and the rest contradict each other in."""
     chosen = config.secure_sum
-    if not isinstance(chosen, sections.Masks):
+    if isinstance(chosen, sections.PlainSum):
         return
     if config.evaluation.per_site:
         yield (

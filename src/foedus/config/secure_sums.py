@@ -10,10 +10,13 @@ from typing import assert_never
 
 from foedus.config import sections
 from foedus.core.entropy import Entropy
-from foedus.core.errors import SecureSumError
+from foedus.core.errors import ConfigError, SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
+from foedus.privacy.encrypted_sum.kind import Ckks
+from foedus.privacy.encrypted_sum.parameters import choose
+from foedus.privacy.encrypted_sum.seal import require_library
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
@@ -46,18 +49,20 @@ def build_secure_sums(
         return None
     names, rules = tuple(rows), build_rules(chosen)
     identities = {name: Identity.create() for name in names}
+    kind = build_kind(chosen, len(names))
+    largest_weight = chosen.max_weight or greatest_weight(config, rows)
     sums = SecureSums(
         task=config.task.kind,
         run=config.name,
         rules=rules,
-        scale=Scale(chosen.value_range, chosen.max_weight or greatest_weight(config, rows), len(names)),
+        scale=Scale(chosen.value_range, largest_weight, len(names), kind.value_bits),
         identities={name: key.public for name, key in identities.items()},
         algorithm=algorithm,
         statistics_like=statistics_like,
         pack=pack,
         # a threshold is of a round's cohort; all are in an evaluation
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
-        kind=build_kind(chosen),
+        kind=kind,
     )
     journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
     return sums, {
@@ -71,11 +76,20 @@ def build_secure_sums(
     }
 
 
-def build_kind(chosen: sections.Masks) -> SumKind:
-    """Return how the sums are kept from being opened further."""
+def build_kind(chosen: sections.Masks | sections.Ckks, participants: int) -> SumKind:
+    """Return how the sums of so many are kept from being opened further.
+
+    Raises: ConfigError if they are too many; MissingExtra.
+    """
     match chosen:
         case sections.Masks():
             return Masks()
+        case sections.Ckks():
+            require_library()
+            try:
+                return Ckks(choose(participants))
+            except SecureSumError as error:
+                raise ConfigError(f"secure_sum.kind is ckks: {error}") from error
         case _:
             assert_never(chosen)
 
@@ -93,7 +107,7 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     return costs
 
 
-def build_rules(chosen: sections.Masks) -> Rules:
+def build_rules(chosen: sections.HiddenSum) -> Rules:
     """Return what participants insist on."""
     return Rules(chosen.min_cohort, chosen.threshold or 0)
 

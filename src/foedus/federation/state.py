@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any, Literal, get_args
 
 from foedus.core.errors import RunFolderError
@@ -81,6 +81,7 @@ class StateFile:
         self._now = now
         self._lock = Lock()
         self._written_at = 0.0
+        self._due: Timer | None = None
         self._state = RunState(run=run, since=self._time(), members={name: Member() for name in members})
         self._put(self._state)
 
@@ -154,6 +155,15 @@ class StateFile:
             self._state = replace(self._state, members=members)
             if self._now() - self._written_at >= WRITTEN_EVERY_S:
                 self._put(self._state)
+            elif self._due is None:
+                self._due = Timer(WRITTEN_EVERY_S, self._catch_up)
+                self._due.daemon = True
+                self._due.start()
+
+    def _catch_up(self) -> None:
+        with self._lock:
+            if self._due is not None:
+                self._put(self._state)
 
     def _enter(self, phase: Phase, **changes: Any) -> None:
         with self._lock:
@@ -169,6 +179,9 @@ class StateFile:
         """Write the state. A full disk costs the page its freshness, not the run its round."""
         self._state = replace(state, updated=self._time())
         self._written_at = self._now()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         draft = self._path.with_name(f".{STATE}.part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ from foedus.config.sections.run import (
     Tracker,
 )
 from foedus.config.sections.section import Section
-from foedus.config.sections.secure_sum import Masks, PlainSum, SecureSum
+from foedus.config.sections.secure_sum import Ckks, HiddenSum, Masks, PlainSum, SecureSum
 from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
@@ -107,6 +107,7 @@ __all__ = [
     "Bytes",
     "CausalLM",
     "Checkpoint",
+    "Ckks",
     "Clinics",
     "Clip",
     "Cohort",
@@ -139,6 +140,7 @@ __all__ = [
     "Fp16",
     "Full",
     "Head",
+    "HiddenSum",
     "Int4",
     "Int8",
     "Into",

@@ -15,27 +15,41 @@ class PlainSum(Section):
     kind: Literal["none"] = "none"
 
 
-class Masks(Section):
-    """All that a participant sends travels under masks that cancel in the sum, whoever drops out. Each round takes
-    five exchanges in place of one. After Bonawitz et al. 2017 and Bell et al. 2020.
-    """
+class HiddenSum(Section):
+    """What all ways to hide updates in their sum have in common."""
 
-    kind: Literal["masks"] = "masks"
     value_range: Annotated[Number, Field(gt=0)] = 4.0
-    """The largest change of a parameter that is summed as it is; what is larger is clipped. A sum's step follows from
-    it: value_range times max_weight, divided by 2^31 over the number of participants."""
+    """The largest change of a parameter that is summed as it is; what is larger is clipped. The step that values are
+    rounded to follows from it, from max_weight and from the number of participants."""
     max_weight: Annotated[Number, Field(gt=0)] | None = None
     """The most that a participant may count by. Left out: 1 with uniform weights, or the most training rows that a
     participant has, rounded up to a power of two."""
     min_cohort: Annotated[Whole, Field(ge=2)] = 3
     """With fewer participants in a sum, participants take no part."""
     threshold: Annotated[Whole, Field(ge=2)] | None = None
-    """How many must stay to the end of a round. Left out: more than two thirds of those who begin, which is safe as
-    long as fewer than a third side with the coordinator. Never half of them or fewer."""
+    """How many must stay to the end of a round. Left out: more than two thirds of those who begin, which under masks
+    is safe as long as fewer than a third side with the coordinator. Never half of them or fewer."""
+
+
+class Masks(HiddenSum):
+    """All that a participant sends travels under masks that cancel in the sum, whoever drops out. Each round takes
+    five exchanges in place of one. After Bonawitz et al. 2017 and Bell et al. 2020.
+    """
+
+    kind: Literal["masks"] = "masks"
+
+
+class Ckks(HiddenSum):
+    """All that a participant sends is encrypted with a key that every participant has and the coordinator has not: it
+    adds what it cannot read. A participant that sides with the coordinator opens everything; masks withstand that.
+    Needs the extra he. After Cheon, Kim, Kim and Song 2017.
+    """
+
+    kind: Literal["ckks"] = "ckks"
 
 
 SecureSum = Annotated[
-    PlainSum | Masks,
+    PlainSum | Masks | Ckks,
     Field(discriminator="kind", description="Whether the coordinator sees updates, or sums of them alone."),
     kinds("none"),
 ]

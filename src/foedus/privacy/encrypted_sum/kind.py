@@ -24,6 +24,11 @@ class Ckks:
 
     parameters: Parameters
 
+    @property
+    def value_bits(self) -> int:
+        """What fits beside other values into one encrypted number."""
+        return self.parameters.value_bits
+
     def describe(self) -> str:
         """Return the kind's name and how it encrypts."""
         return self.parameters.describe()

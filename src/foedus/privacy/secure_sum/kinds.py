@@ -35,6 +35,11 @@ class Draft:
 class SumKind(Protocol):
     """One way to learn a sum of vectors, word by word modulo the words' size, and nothing else of them."""
 
+    @property
+    def value_bits(self) -> int:
+        """How many bits the sum of words of 32 may take: the packing of updates keeps to it."""
+        ...
+
     def describe(self) -> str:
         """Return what all sides sign of it: its name and whatever else must be the same everywhere."""
         ...
@@ -57,6 +62,11 @@ class SumKind(Protocol):
 @dataclass(frozen=True)
 class Masks:
     """Masks that cancel in the sum."""
+
+    @property
+    def value_bits(self) -> int:
+        """The whole word."""
+        return 32
 
     def describe(self) -> str:
         """Return the kind's name."""
