@@ -18,7 +18,7 @@ from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
 from foedus.federation.messages import Broadcast, Clock, ParticipantId, Reply, Request, SecureSumAnswer, SecureSumStep
-from foedus.federation.protocols import Algorithm, Correction, Intervention, LocalResult, ServerState
+from foedus.federation.protocols import Algorithm, Correction, Intervention, LocalResult, Memory, ServerState
 from foedus.federation.round import Federation, RoundPlan, RoundReport, play_round
 from foedus.privacy.clipping import clip
 from foedus.privacy.clipping_rules import FixedClip
@@ -226,7 +226,8 @@ def test_every_strategy_that_can_be_noised_follows_clipped_means(name: str) -> N
     state, reports = played(run)
     assert [report.reason for report in reports] == [None] * ROUNDS
     # the slow and obvious way: clip each update, add up, and let the strategy's own step do the rest
-    expected, memories = start(algorithm), {who: {} for who in NAMES}  # type: ignore[var-annotated]
+    expected = start(algorithm)
+    memories: dict[str, Memory] = {who: {} for who in NAMES}
     for index in range(ROUNDS):
         clipped = []
         for who in NAMES:
