@@ -83,11 +83,11 @@ def plan(population: int = 40, length: int = 1000, **values: Any) -> Distributed
 
 def test_noise_is_reckoned_for_the_fewest_that_a_sum_may_hold_less_colluders() -> None:
     made = plan()
-    assert (made.cohort, made.survivors, made.colluders, made.honest) == (40, 21, 1, 20)
-    assert plan(secure_sum={"kind": "masks", "min_cohort": 30, "threshold": 30}).survivors == 30
+    assert (made.cohort, made.survivors, made.colluders, made.honest) == (40, 30, 1, 29)
+    assert plan(secure_sum={"kind": "masks", "min_cohort": 30, "threshold": 35}).survivors == 35
     more = plan(privacy=privacy(mechanism={"kind": "distributed", "colluders": 6}))
-    assert more.honest == 15
-    assert more.sum_multiplier == pytest.approx(2.0 * (40 / 15) ** 0.5)
+    assert more.honest == 24
+    assert more.sum_multiplier == pytest.approx(2.0 * (40 / 24) ** 0.5)
 
 
 def test_the_cohort_decides_on_the_most_in_a_sum_and_on_how_often_somebody_is_in_one() -> None:
@@ -105,8 +105,8 @@ def test_the_cohort_decides_on_the_most_in_a_sum_and_on_how_often_somebody_is_in
         (70, {"secure_sum": {"kind": "masks", "min_cohort": 60, "threshold": 69}}, "no sum would stand"),
         (
             40,
-            {"privacy": privacy(mechanism={"kind": "distributed", "colluders": 12})},
-            "colluders is 12, but with 3[0-9] participants in a sum masks are safe against",
+            {"privacy": privacy(mechanism={"kind": "distributed", "colluders": 20})},
+            "colluders is 20, but with 40 participants in a sum masks are safe against",
         ),
         (40, {"privacy": privacy(noise_multiplier=1e-4)}, "steps of a grid of 16 bits, which hides nothing"),
     ],
@@ -125,9 +125,9 @@ def test_participants_refuse_rules_under_which_a_smaller_sum_may_be_opened() -> 
 
 def test_the_promise_names_what_it_rests_on() -> None:
     facts, limits = facts_of(plan(), 10)
-    assert facts["participants in a sum"] == "21 to 40"
-    assert facts["noise multiplier"] == "2.000, of 20 participants' noise"
-    assert any("20 participants in each sum whose noise nobody else knows" in limit for limit in limits)
+    assert facts["participants in a sum"] == "30 to 40"
+    assert facts["noise multiplier"] == "2.000, of 29 participants' noise"
+    assert any("29 participants in each sum whose noise nobody else knows" in limit for limit in limits)
 
 
 def test_its_defaults_are_written_out() -> None:

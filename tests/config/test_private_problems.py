@@ -127,10 +127,6 @@ def test_what_goes_with_privacy_is_filled_in_so_that_a_few_lines_do(values: dict
             "rounds.joins: noise and cohorts are planned for the same participants in every round",
         ),
         (
-            {"privacy": PARTICIPANTS, "rounds": COINS, "signatures": "ed25519"},
-            "signatures: ed25519 logs whose updates are in each round",
-        ),
-        (
             {"privacy": PARTICIPANTS, "rounds": COINS, "compression": "int8"},
             "compression: int8 changes how long an upload is after it was clipped",
         ),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from foedus.config.ground import weight_bound
 from foedus.config.loading import load_config
 from foedus.config.problems import problems
 from foedus.config.secure_sums import greatest_weight
@@ -35,7 +36,6 @@ def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> N
     ("values", "begin"),
     [
         ({"evaluation": {"per_site": True}}, "evaluation.per_site: shows single participants' figures"),
-        ({"signatures": "ed25519"}, "signatures: are over each update by itself"),
         ({"compression": "int8"}, "compression: is int8, but under masks a value takes four bytes"),
         (
             {"privacy": {"kind": "participants", "epsilon": 8}, "strategy": {"kind": "fedavg", "weighting": "uniform"}},
@@ -46,7 +46,7 @@ def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> N
             "rounds.cohort.size: is 2, and secure_sum.min_cohort is 3",
         ),
         (
-            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}},
+            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}, "privacy": RECORDS},
             "secure_sum.max_weight: is needed with strategy.weighting tokens",
         ),
         (
@@ -71,7 +71,7 @@ def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(
 
 def test_the_greatest_weight_follows_from_the_rows() -> None:
     config = load_config(SMALL)
-    assert greatest_weight(config, {"a": 300, "b": 512}) == 512
-    assert greatest_weight(config, {"a": 513}) == 1024
+    assert greatest_weight(config, weight_bound([300, 512])) == 512
+    assert greatest_weight(config, weight_bound([513])) == 1024
     uniform = load_config(SMALL | {"strategy": {"kind": "fedavg", "weighting": "uniform"}})
-    assert greatest_weight(uniform, {"a": 300}) == 1
+    assert greatest_weight(uniform, weight_bound([300])) == 1

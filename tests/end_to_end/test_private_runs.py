@@ -236,6 +236,6 @@ def test_a_model_whose_records_cannot_be_told_apart_is_refused_by_name(
         model.odd = Odd()
         return model
 
-    monkeypatch.setattr("foedus.config.assemble.tune", tuned_oddly)
+    monkeypatch.setattr("foedus.config.side.tune", tuned_oddly)
     with pytest.raises(ModelError, match=r"odd\.scale"):
         foedus.run(private_run(tmp_path))

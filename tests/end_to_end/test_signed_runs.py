@@ -18,8 +18,10 @@ from foedus.api.verify import check_claim
 from foedus.cli.main import app
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.events import Event, RoundEnded
+from foedus.privacy.ledger.places import participants_folder
 from foedus.privacy.signing.log import Log, read_log
-from foedus.privacy.signing.statements import RoundResult, RunBegun, Updated
+from foedus.privacy.signing.receipts import read_receipts
+from foedus.privacy.signing.statements import Evaluated, RoundResult, RunBegun, Updated
 from tiny_models import LABELS
 
 pytestmark = pytest.mark.end_to_end
@@ -61,8 +63,11 @@ def test_the_log_holds_every_update_that_counted_and_no_figure_of_a_site(finishe
     assert set(entries[0].roster) == set(SITES)
     updates = [(entry.round, entry.participant) for entry in entries if isinstance(entry, Updated)]
     assert updates == [(number, site) for number in (1, 2) for site in SITES]
+    evaluated = [(entry.round, entry.participant) for entry in entries if isinstance(entry, Evaluated)]
+    assert evaluated == [(number, site) for number in (0, 1, 2) for site in SITES]
     assert [entry.counted for entry in entries if isinstance(entry, RoundResult)] == [list(SITES)] * 2
     assert set(Updated.model_fields) == {"kind", "run", "round", "participant", "request", "update"}
+    assert set(Evaluated.model_fields) == {"kind", "run", "round", "participant", "request", "figures"}
 
 
 def test_without_pins_it_is_said_that_keys_are_nobody_s_yet(finished: Path) -> None:
@@ -104,13 +109,30 @@ def drop_the_last_entry(run: Path) -> None:
 
 def drop_an_update(run: Path) -> None:
     lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
-    (run / "log.jsonl").write_text("".join(lines[:3] + lines[4:]))
+    (run / "log.jsonl").write_text("".join(lines[:7] + lines[8:]))
 
 
 def swap_two_updates(run: Path) -> None:
     lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
-    lines[2], lines[3] = lines[3], lines[2]
+    lines[7], lines[8] = lines[8], lines[7]
     (run / "log.jsonl").write_text("".join(lines))
+
+
+def drop_an_evaluation(run: Path) -> None:
+    lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join(lines[:10] + lines[11:]))
+
+
+def evaluate_before_training(run: Path) -> None:
+    lines = (run / "log.jsonl").read_text().splitlines(keepends=True)
+    (run / "log.jsonl").write_text("".join([*lines[:5], *lines[9:13], *lines[5:9], *lines[13:]]))
+
+
+def rename_an_evaluated_site(run: Path) -> None:
+    lines = (run / "rounds.jsonl").read_text().splitlines(keepends=True)
+    record = json.loads(lines[0])
+    record["evaluation"]["sites"]["somebody"] = record["evaluation"]["sites"].pop("south")
+    (run / "rounds.jsonl").write_text("".join([json.dumps(record) + "\n", *lines[1:]]))
 
 
 def drop_a_signature(run: Path) -> None:
@@ -139,13 +161,18 @@ def claim_privacy(run: Path) -> None:
         (edit("summary.json", '"headline"', '"headstone"'), "rounds.jsonl or summary.json is not as it was signed"),
         (edit("rounds.jsonl", '"stood": true', '"stood": NaN'), "something else of round 2"),
         (edit("rounds.jsonl", '"stood": true', '"stood": [['), "rounds.jsonl cannot be read"),
-        (edit("log.jsonl", '"round":2', '"round":3'), "entry 10 of the log: the signature of coordinator"),
-        (edit("log.jsonl", '"stood":true', '"stood":false'), "entry 10 of the log"),
-        (edit("log.jsonl", '"kind":"update"', '"kind":"upgrade"'), "entry 9 of the log cannot be read"),
+        (edit("log.jsonl", '"round":2', '"round":3'), "entry 22 of the log: the signature of coordinator"),
+        (edit("log.jsonl", '"stood":true', '"stood":false'), "entry 22 of the log"),
+        (edit("log.jsonl", '"kind":"update"', '"kind":"upgrade"'), "entry 17 of the log cannot be read"),
         (edit("log.jsonl", "}\n", "}"), "cut short"),
         (drop_the_last_entry, "ends within a round"),
-        (drop_an_update, "entry 4 of the log: those who are said to count"),
-        (swap_two_updates, "entry 5 of the log: those who are said to count"),
+        (drop_an_update, "entry 12 of the log: those who are said to count"),
+        (swap_two_updates, "entry 13 of the log: those who are said to count"),
+        (drop_an_evaluation, "the log was changed after it was signed"),
+        (evaluate_before_training, "entry 9 of the log: a request for update of round 1 does not belong here"),
+        (rename_an_evaluated_site, "figures of somebody after round 0, who signed none"),
+        (edit("log.jsonl", '"total":"', '"total":"0'), "entry 22 of the log cannot be read"),
+        (edit("attestation.json", '"participants":["north",', '"participants":['), "names others as those who counted"),
         (drop_a_signature, "not signed by south"),
         (edit("attestation.json", '"rounds":2', '"rounds":3'), "other rounds or parameters"),
         (edit("attestation.json", '"guarantee":null', '"guarantee":1'), "does not fit its attestation statement"),
@@ -171,7 +198,7 @@ def test_a_log_that_the_coordinator_signs_anew_needs_every_participant_s_signatu
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     log = Log(copy / "log.jsonl")
-    log.forget_after(6, log.tree.root(6).hex())  # the second round never happened
+    log.forget_after(14, log.tree.root(14).hex())  # the second round never happened
     with pytest.raises(SignatureError, match="the log was changed after it was signed"):
         foedus.verify(copy)
 
@@ -241,6 +268,15 @@ def test_a_resumed_run_has_one_log_without_the_rounds_that_were_played_twice(tmp
     assert [record["round"] for record in records(resumed)] == [0, 1, 2, 3]
     said = [[entry.statement.kind for entry in read_log(run / "log.jsonl")[0]] for run in (whole, resumed)]
     assert said[0] == said[1]
+    north = participants_folder() / "north"
+    mark = (run / ".run-id").read_text()[:8]
+    kept = read_receipts(north / f"small-{mark}.receipts.jsonl")
+    assert len(kept) == 7
+    assert "7 receipts of north" in foedus.verify(resumed, receipts=[north / f"small-{mark}.receipts.jsonl"]).checks[-1]
+    withdrawn = read_receipts(
+        north / f"small-{mark}.withdrawn.jsonl"
+    )  # the coordinator went back behind what it showed
+    assert [each.signed.statement.kind for each in withdrawn] == ["update", "evaluation"]
 
 
 def test_a_run_is_not_gone_on_with_after_its_log_or_keys_changed(tmp_path: Path) -> None:
@@ -248,7 +284,7 @@ def test_a_run_is_not_gone_on_with_after_its_log_or_keys_changed(tmp_path: Path)
     run = foedus.run(config).folder
     content = (run / "log.jsonl").read_bytes()
     drop_the_last_entry(run)
-    with pytest.raises(SignatureError, match="does not begin with the 11 entries of the last checkpoint"):
+    with pytest.raises(SignatureError, match="does not begin with the 23 entries of the last checkpoint"):
         foedus.resume(run)
     (run / "log.jsonl").write_bytes(content)
     foedus.resume(run)
@@ -305,15 +341,3 @@ def test_a_private_run_is_signed_and_a_lower_epsilon_than_it_cost_is_refused(
     lower = {**known, "privacy": {**summary["privacy"], "epsilon": 0.9 * summary["privacy"]["epsilon"]}}
     with pytest.raises(SignatureError, match="but 2 rounds as configured cost"):
         check_claim(resolved, lower, 2)
-
-
-def test_privacy_that_rests_on_hidden_cohorts_is_not_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FOEDUS_LEDGERS", str(tmp_path / "ledgers"))
-    config = with_keys(
-        tmp_path,
-        task={"labels": list(LABELS)},
-        privacy={"kind": "participants", "noise_multiplier": 1.0, "evaluation": "public", "delta": 0.1},
-        rounds={"count": 2, "cohort": {"kind": "poisson", "rate": 0.5}},
-    )
-    with pytest.raises(ConfigError, match="rests on nobody seeing that"):
-        foedus.run(config)

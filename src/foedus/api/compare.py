@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.digests import lasting_settings, run_digest
-from foedus.api.run import ConfigLike, as_config, run_started
+from foedus.api.digests import lasting_settings, rows_digest, run_digest
+from foedus.api.playing import run_started
+from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config, relocate
@@ -151,9 +152,10 @@ def _play_arm(
 ) -> Sequence[Record]:
     """Play an arm in a folder of its own, from where it was left; return its records."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    digest = run_digest(assembly, folder)
+    digest = run_digest(assembly.side, folder, assembly.plans, rows_digest(assembly))
     state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
-    observe(run_started(assembly, name, state.round + 1))
+    names = [site.name for site in assembly.data.sites]
+    observe(run_started(assembly.side, names, state.round + 1, name))
     run_rounds(
         federation,
         state,

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from foedus.config.assemble import Assembly
 from foedus.config.dump import dump_config, relocate
+from foedus.config.privacy import Plans
 from foedus.config.sections import RunConfig
+from foedus.config.side import Side
 from foedus.federation.run_folder import RunFolder
 from foedus.training.task import Example
 
@@ -20,22 +22,26 @@ from foedus.training.task import Example
 VALUES_OF_A_TENSOR = 1000
 
 
-def run_digest(assembly: Assembly, folder: RunFolder) -> str:
-    """Return a digest of the settings, of every participant's rows, and of the weights that training starts from.
+def run_digest(side: Side, folder: RunFolder, plans: Plans | None, rows: Mapping[str, Any]) -> str:
+    """Return a digest of the settings, of what is known of the rows, and of the weights that training starts from.
 
     Where the run writes, on which device, and who watches may change between an interruption and its resumption.
+    plans: how records, or participants, are hidden. rows: JSON values.
     """
-    settings = lasting_settings(assembly.config, folder)
-    rows = {
+    settings = lasting_settings(side.config, folder)
+    frozen = {name: p for name, p in side.workspace.model.named_parameters() if not p.requires_grad}
+    # Plans follow from the settings, but by a search that another version may end elsewhere: noise that is correlated
+    # over rounds must go on as it began.
+    parts = [settings, rows, _weights(side.initial), _weights(frozen), repr(plans) if plans is not None else None]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def rows_digest(assembly: Assembly) -> Mapping[str, Any]:
+    """Return a digest of every participant's rows, by split."""
+    return {
         participant: {split: _rows(examples) for split, examples in splits.items()}
         for participant, splits in assembly.examples.items()
     }
-    frozen = {name: p for name, p in assembly.workspace.model.named_parameters() if not p.requires_grad}
-    # Plans follow from the settings, but by a search that another version may end elsewhere: noise that is correlated
-    # over rounds must go on as it began.
-    plans = repr(assembly.plans) if assembly.plans is not None else None
-    parts = [settings, rows, _weights(assembly.initial), _weights(frozen), plans]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def lasting_settings(config: RunConfig, folder: RunFolder) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from foedus.core.errors import SignatureError
 from foedus.privacy.signing import key_files
 from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.key_folder import PINS
 from foedus.privacy.signing.pins import (
     Change,
     apply,
@@ -27,7 +28,6 @@ from foedus.privacy.signing.pins import (
     write_whole,
 )
 
-PINS = "pins.json"
 CHANGE = ".change"
 
 

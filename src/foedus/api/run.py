@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foedus.api.digests import run_digest
-from foedus.api.summary import run_summary
-from foedus.config.assemble import Assembly, assemble
+from foedus.api.digests import rows_digest, run_digest
+from foedus.api.playing import RunResult, leave_results, play_rounds
+from foedus.api.summary import About, run_summary, site_rows
+from foedus.config.assemble import assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
 from foedus.config.private_run import begin_private_run
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.config.signed_run import begin_signed_run
-from foedus.core.errors import RoundError, RunFolderError
-from foedus.federation.events import Observer, RunEnded, RunStarted, ignore, to_all
-from foedus.federation.loop import run_rounds, start_or_resume
+from foedus.config.signed_run import RunNames, begin_signed_run, load_signers
+from foedus.core.errors import RunFolderError
+from foedus.federation.events import Observer, ignore, to_all
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import Algorithm
 from foedus.federation.run_folder import Record, RunFolder, opened, refuse_or_clear
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.ledger.places import participants_folder
-from foedus.training.settings import learning_rate_at
 
 ConfigLike = RunConfig | Path | str | Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run left behind.
-
-    folder: the run folder. model: an ordinary Hugging Face folder in it. report: one HTML file.
-    summary: what summary.json holds. rounds: one record a round, as in rounds.jsonl.
-    """
-
-    folder: Path
-    model: Path
-    report: Path
-    summary: Mapping[str, Any]
-    rounds: Sequence[Record]
 
 
 def run(
@@ -108,72 +90,42 @@ def _play(
 def _train(
     config: RunConfig, folder: RunFolder, algorithm: Algorithm | None, observe: Observer, debug: bool
 ) -> RunResult:
-    from foedus.models.export import save_model
-    from foedus.reporting.model_card import write_model_card
-    from foedus.reporting.report import write_report
-
     began = time.perf_counter()
     assembly = assemble(config)
+    signers = load_signers(config, [site.name for site in assembly.data.sites])
+    run_id = run_identity(folder.identity)
+    names = RunNames(run_id, f"{config.name}-{run_id[:8]}", participants_folder())
+    assembly = assembly.with_range(algorithm, signers=signers, run=run_id)
+    if assembly.config.secure_sum != config.secure_sum:  # so that a resumed run has the same range, and all can read it
+        config = assembly.config
+        folder.write(folder.config, dump_config(relocate(config, folder.path)))
     private = None
     if assembly.plans is not None:
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)
     own_reports = None
     if not config.evaluation.per_site:
-        own_reports = OwnReports(
-            participants_folder(), f"{config.name}-{run_identity(folder.identity)[:8]}", assembly.task.score
-        )
-    federation = assembly.federation(algorithm, reraise=debug, private=private, own_reports=own_reports)
-    digest = run_digest(assembly, folder)
-    signed = begin_signed_run(config, federation, folder, digest)
+        own_reports = OwnReports(names.participants, names.short, assembly.task.score)
+    federation = assembly.federation(
+        algorithm, reraise=debug, private=private, own_reports=own_reports, signers=signers, run=run_id
+    )
+    digest = run_digest(assembly.side, folder, assembly.plans, rows_digest(assembly))
+    signed = begin_signed_run(config, federation, folder, inputs=digest, signers=signers, names=names)
     federation = signed.federation if signed else federation
-    state = start_or_resume(federation, assembly.initial_state(federation), folder, digest)
-    start_seconds = time.perf_counter() - began
-    observe(run_started(assembly, config.name, state.round + 1))
-    ending = run_rounds(
-        federation,
-        state,
-        folder,
-        config_digest=digest,
-        keep_checkpoints=config.output.checkpoints,
-        observe=observe,
-        learning_rate=lambda progress: learning_rate_at(assembly.settings, progress),
-    )
-    records = folder.records()
-    _require_trained(records, folder)
-    assembly.workspace.load(ending.state.params)
-    save_model(assembly.workspace.model, assembly.loaded.tokenizer, folder.model, merge=config.output.merge_adapter)
-    summary = run_summary(assembly, records, folder, start_seconds, ending.stopped)
-    folder.write(folder.summary, json.dumps(summary, indent=2))
-    write_model_card(folder.path)
-    if signed is not None:
-        signed.finish(summary)
-    report = write_report(folder.path)
-    observe(RunEnded(folder.path, folder.model, report, summary))
-    return RunResult(folder.path, folder.model, report, summary, records)
+    start_seconds = 0.0
 
+    def ready() -> None:
+        nonlocal start_seconds
+        start_seconds = time.perf_counter() - began
 
-def _require_trained(records: Sequence[Record], folder: RunFolder) -> None:
-    """Check that the model is another than the one that training started from.
+    ending = play_rounds(assembly.side, federation, folder, digest=digest, observe=observe, ready=ready)
 
-    Raises: RoundError if no round stood.
-    """
-    played = [record for record in records if record["round"] > 0]
-    if not any(record["stood"] for record in played):
-        raise RoundError(
-            f"none of the rounds stood, so nothing was learnt ({played[-1]['reason']}). {folder.rounds} says what "
-            "happened; mend the cause and start anew with --overwrite"
-        )
+    def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
+        sites = site_rows(assembly) if config.evaluation.per_site else None
+        about = About(assembly.plans, len(assembly.data.sites), assembly.data.note, sites)
+        return run_summary(assembly.side, records, folder, about, start_seconds=start_seconds, stopped=stopped)
 
+    def sign(summary: Mapping[str, Any]) -> None:
+        if signed is not None:
+            signed.finish(summary)
 
-def run_started(assembly: Assembly, name: str, first_round: int) -> RunStarted:
-    """Return the event that a run, or a baseline of it, begins with."""
-    return RunStarted(
-        name=name,
-        participants=[site.name for site in assembly.data.sites],
-        rounds=assembly.config.rounds.count,
-        first_round=first_round,
-        headline=assembly.task.headline,
-        higher_is_better=assembly.task.higher_is_better,
-        parameters_sent=assembly.counts.sent,
-        device=str(assembly.workspace.device),
-    )
+    return leave_results(assembly.side, ending, folder, observe=observe, summarise=summarise, before_report=sign)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from foedus.config import sections
 from foedus.config.assemble import Assembly
 from foedus.config.guarantee import guarantee
+from foedus.config.privacy import Plans
+from foedus.config.side import Side
 from foedus.config.sites import columns_of
 from foedus.federation.run_folder import Record, RunFolder
 from foedus.tasks.generation import write_texts
@@ -22,10 +25,25 @@ SAMPLES, SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 3, 60, 0.8
 LIBRARIES = ("torch", "transformers", "peft", "datasets", "accelerate", "safetensors")
 
 
+@dataclass(frozen=True)
+class About:
+    """What is said of a run beside its records.
+
+    plans: how records, or participants, are hidden. note: on the data. sites: each one's rows, where they may show.
+    """
+
+    plans: Plans | None
+    participants: int
+    note: str | None
+    sites: Mapping[str, Mapping[str, Any]] | None
+
+
 def run_summary(
-    assembly: Assembly,
+    side: Side,
     records: Sequence[Record],
     folder: RunFolder,
+    about: About,
+    *,
     start_seconds: float,
     stopped: str | None = None,
 ) -> Mapping[str, Any]:
@@ -34,7 +52,7 @@ def run_summary(
     start_seconds: from the call to the first round, in the process that finished the run.
     stopped: why it ended before its last round, if it did.
     """
-    config = assembly.config
+    config = side.config
     played = [record for record in records if record["round"] > 0]
     timed = [record for record in played if not record.get("cohort_hidden")]
     seconds = {phase: sum(r["seconds"][phase] for r in timed) for phase in ("train", "evaluate")}
@@ -46,14 +64,14 @@ def run_summary(
         "stopped": stopped,
         "rounds": len(played),
         "task": config.task.kind,
-        "headline": assembly.task.headline,
-        "higher_is_better": assembly.task.higher_is_better,
+        "headline": side.task.headline,
+        "higher_is_better": side.task.higher_is_better,
         "initial": evaluations.get(0),
         "final": evaluations.get(max(evaluations, default=0)),
         "parameters": {
-            "total": assembly.counts.total,
-            "trained": assembly.counts.trained,
-            "sent": assembly.counts.sent,
+            "total": side.counts.total,
+            "trained": side.counts.trained,
+            "sent": side.counts.sent,
         },
         "bytes": {
             **{way: sum(r["bytes"][way] for r in timed) for way in ("down", "up") if timed},
@@ -65,28 +83,29 @@ def run_summary(
             "start": round(start_seconds, 3),
             **({"total": round(start_seconds + sum(seconds.values()), 3)} if timed else {}),
         },
-        "participants": len(assembly.data.sites),
+        "participants": about.participants,
         "strategy": config.strategy.kind,
-        "model": assembly.loaded.source,
-        "base_model": assembly.loaded.base_reference,
+        "model": side.loaded.source,
+        "base_model": side.loaded.base_reference,
         "tuning": config.model.tuning.kind,
-        "labels": list(assembly.data.labels) if assembly.data.labels else None,
+        "labels": list(side.ground.labels) if side.ground.labels else None,
         "versions": {name: version(name) for name in LIBRARIES},
         "seed": config.seed,
-        "device": str(assembly.workspace.device),
+        "device": str(side.workspace.device),
         "threads": torch.get_num_threads(),
         "model_digest": f"sha256:{digest_of_weights(folder.model)}",
-        "license": assembly.loaded.licence,
-        "data_note": assembly.data.note,
-        "notes": list(assembly.loaded.notes),
+        "license": side.loaded.licence,
+        "data_note": about.note,
+        "notes": list(side.loaded.notes),
     }
     spent = [record["privacy"]["epsilon"] for record in played if record.get("privacy")]
-    if assembly.plans is not None and spent:
-        summary["privacy"] = guarantee(config, assembly.plans, spent[-1], len(played))
+    if about.plans is not None and spent:
+        summary["privacy"] = guarantee(config, about.plans, spent[-1], len(played))
     if config.evaluation.per_site:
-        summary["sites"] = site_rows(assembly)
+        if about.sites is not None:
+            summary["sites"] = about.sites
         if isinstance(config.task, sections.CausalLM):
-            summary["samples"] = sample_texts(assembly)
+            summary["samples"] = sample_texts(side)
     return summary
 
 
@@ -102,21 +121,21 @@ def tokens_trained(played: Sequence[Record], train_seconds: float) -> Mapping[st
     return {"trained": trained, "per_second": round(trained / train_seconds, 1) if train_seconds > 0 else None}
 
 
-def sample_texts(assembly: Assembly) -> Sequence[str]:
+def sample_texts(side: Side) -> Sequence[str]:
     """Return a few texts that the trained language model writes from nothing, so that no row is their prompt.
 
     They go with the sites' own figures: what the model has learnt by heart it may write down.
     """
-    workspace = assembly.workspace
+    workspace = side.workspace
     workspace.mode(training=False)
     return write_texts(
         workspace.model,
-        assembly.loaded.tokenizer,
+        side.loaded.tokenizer,
         "",
         samples=SAMPLES,
         max_new_tokens=SAMPLE_TOKENS,
         temperature=SAMPLE_TEMPERATURE,
-        key=assembly.key.child("samples"),
+        key=side.key.child("samples"),
     )
 
 

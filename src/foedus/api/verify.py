@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from foedus.api.keys import PINS
 from foedus.config import sections
 from foedus.config.distributed import UPLOADED
 from foedus.config.guarantee import spent_by_round
 from foedus.config.loading import load_config
 from foedus.config.privacy import build_plans, is_reproducible
+from foedus.config.secure_sums import build_rules
+from foedus.config.signed_run import shown_of_rounds
 from foedus.core.errors import ConfigError, MissingExtra, SignatureError
 from foedus.federation.run_folder import RunFolder
+from foedus.privacy.signing.key_folder import PINS
 from foedus.privacy.signing.pins import load_pins
+from foedus.privacy.signing.receipts import check_receipts, read_receipts
+from foedus.privacy.signing.round_entries import ReadLog
 from foedus.privacy.signing.verification import verify_run
 
 PRECISION = 1e-3  # of the accountant's grid; a claim may be lower than what is computed anew by this share
@@ -40,12 +44,17 @@ class Verification:
 
 
 def verify(
-    run: Path | str, *, keys: Path | str | None = None, passed: Callable[[str], None] = lambda check: None
+    run: Path | str,
+    *,
+    keys: Path | str | None = None,
+    receipts: Sequence[Path | str] = (),
+    passed: Callable[[str], None] = lambda check: None,
 ) -> Verification:
     """Check every signature, proof and figure of a finished run, from its folder alone.
 
     keys: the folder of your pins, as `foedus keys` keeps it. Without it signatures are only known to fit the keys
         that the log itself names.
+    receipts: files that participants keep of the run; each shows whether its owner was shown this very log.
     passed: is told each thing that holds, as it is found.
     Raises: SignatureError with the first thing that does not hold.
     """
@@ -63,17 +72,40 @@ def verify(
             raise SignatureError(f"{Path(keys) / PINS} pins no key; pin the participants' with foedus keys pin")
     summary = _summary(folder)
     log = verify_run(folder, summary, pins, note)
+    config = _config(folder)
+    check_ways(config, log)
+    if log.sums:
+        note(f"the participants of {len(log.sums)} secure sums signed their terms, and whose vectors are in them")
+    for file in receipts:
+        kept = read_receipts(Path(file))
+        owner = check_receipts(kept, log.begun, log.tree)
+        note(f"{len(kept)} receipts of {owner} are for this log")
     if summary.get("privacy"):
-        note(check_claim(_config(folder), summary, len(log.results)))
+        note(check_claim(config, summary, len(log.results)))
     return Verification(
         run=log.begun.run,
         rounds=len(log.results),
         participants=len(log.begun.roster),
-        updates=log.updates,
+        updates=sum(len(result.counted) for result in log.results),
         root=log.tree.root().hex(),
         checks=tuple(checks),
         guarantee=summary.get("privacy"),
     )
+
+
+def check_ways(config: sections.RunConfig, log: ReadLog) -> None:
+    """Return if updates were summed, and shown, in the way that the configuration says.
+
+    Raises: SignatureError if they were not.
+    """
+    if log.begun.rounds != (shown := shown_of_rounds(config)):
+        raise SignatureError(f"the log shows {log.begun.rounds} rounds, and by the configuration they are {shown}")
+    if not isinstance(config.secure_sum, sections.PlainSum):
+        rules = build_rules(config.secure_sum)
+        due = {"update": {rules}, "evaluation": {rules, replace(rules, threshold=0)}}
+        terms = [found.terms for found in log.sums]
+        if any(each.task != config.task.kind or each.rules not in due[each.purpose] for each in terms):
+            raise SignatureError("a secure sum was made by other rules than those of the configuration")
 
 
 def check_claim(config: sections.RunConfig, summary: Mapping[str, Any], rounds: int) -> str:

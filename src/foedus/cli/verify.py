@@ -23,6 +23,10 @@ def verify(
             help="The folder of your pinned keys; left out: whose the keys are is not checked.", show_default=False
         ),
     ] = None,
+    receipt: Annotated[
+        list[Path] | None,
+        typer.Option(help="A participant's file of receipts; may be given several times.", show_default=False),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -31,7 +35,9 @@ def verify(
     from foedus.core.errors import SignatureError
 
     try:
-        found = api.verify(run, keys=keys, passed=lambda check: None if json else typer.echo(line(check)))
+        found = api.verify(
+            run, keys=keys, receipts=receipt or (), passed=lambda check: None if json else typer.echo(line(check))
+        )
     except SignatureError as error:
         if is_debugging(ctx):
             raise

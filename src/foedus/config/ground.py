@@ -61,18 +61,24 @@ class Ground:
 class Introduction:
     """What a participant tells of its data before the first round; nothing else of them is told.
 
-    labels: the classes that it holds, where the configuration does not list them. splits: those that it has rows of.
+    labels: the classes that it holds, where the configuration does not list them. listed: all classes in their order,
+    where they are given from outside its rows. splits: those that it has rows of.
     weight_bound: the least power of two that is not less than its number of training rows.
     """
 
     labels: Sequence[str] | None
     splits: Sequence[str]
     weight_bound: int
+    listed: Sequence[str] | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
-        labels = None if self.labels is None else list(self.labels)
-        return {"labels": labels, "splits": list(self.splits), "weight_bound": self.weight_bound}
+        return {
+            "labels": None if self.labels is None else list(self.labels),
+            "splits": list(self.splits),
+            "weight_bound": self.weight_bound,
+            "listed": None if self.listed is None else list(self.listed),
+        }
 
     @staticmethod
     def of_json(given: Mapping[str, Any]) -> Introduction:
@@ -80,15 +86,18 @@ class Introduction:
 
         Raises: MessageError if it did not.
         """
-        labels, splits, bound = given.get("labels"), given.get("splits"), given.get("weight_bound")
-        if not (labels is None or _are_texts(labels)) or not _are_texts(splits) or type(bound) is not int or bound < 1:
+        labels, listed = given.get("labels"), given.get("listed")
+        splits, bound = given.get("splits"), given.get("weight_bound")
+        classes_fit = all(classes is None or _are_texts(classes) for classes in (labels, listed))
+        if not classes_fit or not _are_texts(splits) or type(bound) is not int or not 0 < bound < 1 << 53:
             raise MessageError("what it tells of its data is not what is asked of a participant of this version")
-        return Introduction(labels, splits, bound)
+        return Introduction(labels, splits, bound, listed)
 
 
-def introduce(config: sections.RunConfig, site: Site) -> Introduction:
+def introduce(config: sections.RunConfig, site: Site, listed: Sequence[str] | None = None) -> Introduction:
     """Return what a participant tells of its rows.
 
+    listed: all classes in their order, where they are given from outside the rows.
     Raises: DataError if its rows have classes that the configuration does not list.
     """
     task = config.task
@@ -99,7 +108,8 @@ def introduce(config: sections.RunConfig, site: Site) -> Introduction:
             labels = sorted(set(held))
         else:
             require_known_labels({site.name: held}, task.labels)
-    return Introduction(labels, [split for split in SPLITS if site.rows(split)], weight_bound([site.rows("train")]))
+    splits = [split for split in SPLITS if site.rows(split)]
+    return Introduction(labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed)
 
 
 def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]) -> Ground:
@@ -109,10 +119,18 @@ def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]
     """
     task, labels = config.task, None
     if isinstance(task, sections.TextClassification):
-        labels = task.labels and list(task.labels)
-        labels = labels or agree_on_labels({name: each.labels or () for name, each in told.items()})
+        labels = list(task.labels) if task.labels is not None else _agreed_labels(told)
     require_measurable(config, [split for each in told.values() for split in each.splits])
     return Ground(tuple(told), labels, None, max(each.weight_bound for each in told.values()))
+
+
+def _agreed_labels(told: Mapping[ParticipantId, Introduction]) -> Sequence[str]:
+    """Return the classes in the order that everybody has from the same place, or in natural order."""
+    found = agree_on_labels({name: each.labels or () for name, each in told.items()})
+    orders = [each.listed for each in told.values()]
+    if orders[0] is not None and all(order == orders[0] for order in orders) and set(found) <= set(orders[0]):
+        return orders[0]
+    return found
 
 
 def require_measurable(config: sections.RunConfig, splits: Sequence[str]) -> None:

@@ -155,11 +155,6 @@ def _hidden_cohorts(config: RunConfig, privacy: sections.ParticipantPrivacy) -> 
             "privacy.clip: adaptive does not go with privacy.mechanism stream, whose noise is planned for one clip "
             "norm in all rounds; use {kind: fixed, norm: …}"
         )
-    if isinstance(config.signatures, sections.Ed25519):
-        yield (
-            "signatures: ed25519 logs whose updates are in each round, and privacy: participants rests on nobody "
-            "seeing that; use privacy: records, or no signatures"
-        )
     if config.rounds.min_reports > 0:
         yield (
             f"rounds.min_reports: is {config.rounds.min_reports}; whether enough came would tell who did, so that an "

@@ -1,4 +1,4 @@
-"""From the secure_sum section to the sums' both sides, for participants that share this process."""
+"""From the secure_sum section to the sums' both sides."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import assert_never
 
 from foedus.config import sections
+from foedus.config.ground import weight_bound
 from foedus.core.entropy import Entropy
-from foedus.core.errors import ConfigError, SecureSumError
+from foedus.core.errors import ConfigError, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
@@ -20,11 +21,13 @@ from foedus.privacy.encrypted_sum.seal import require_library
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.cost import Cost, Load, cost_of_masks, cost_of_none
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
+from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.packing import Pack
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.pins import Pins, require
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -37,26 +40,60 @@ def build_secure_sums(
     *,
     pack: Pack | None = None,
     noise: Callable[[ParticipantId], Entropy] = lambda name: Entropy.secret(),
+    signers: Mapping[ParticipantId, Identity] | None = None,
+    run: str | None = None,
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
     rows: training rows by participant. statistics_like: names and shapes of evaluation statistics.
     pack: how updates become words, if not on the usual grid. noise: where each participant's own noise comes from.
-    Identity keys are made anew: in one process there is nobody to pin them against.
+    signers: everybody's identity, if the run is signed. Without it keys are made anew: in one process there is nobody
+        to pin them against. run: its id, which no other run has; a key may sign in many.
+    """
+    if isinstance(config.secure_sum, sections.PlainSum):
+        return None
+    names = tuple(rows)
+    identities = {name: Identity.create() if signers is None else signers[name] for name in names}
+    sums = agreed_sums(
+        config,
+        algorithm,
+        weight_bound(list(rows.values())),
+        identities={name: key.public for name, key in identities.items()},
+        statistics_like=statistics_like,
+        pack=pack,
+        run=run,
+    )
+    return sums, {
+        name: secure_side(sums, name, identities[name], path, noise(name))
+        for name, path in _journals(names, config.run_folder / FOLDER)
+    }
+
+
+def agreed_sums(
+    config: sections.RunConfig,
+    algorithm: Algorithm,
+    bound: int,
+    *,
+    identities: Identities,
+    statistics_like: Sums,
+    pack: Pack | None = None,
+    run: str | None = None,
+) -> SecureSums:
+    """Return what all sides of a run agree on about its sums.
+
+    bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
+    run: what tells the run from others; its name unless told.
     """
     chosen = config.secure_sum
-    if isinstance(chosen, sections.PlainSum):
-        return None
-    names, rules = tuple(rows), build_rules(chosen)
-    identities = {name: Identity.create() for name in names}
-    kind = build_kind(chosen, len(names))
-    largest_weight = chosen.max_weight or greatest_weight(config, rows)
-    sums = SecureSums(
+    assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
+    rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
+    largest_weight = chosen.max_weight or greatest_weight(config, bound)
+    return SecureSums(
         task=config.task.kind,
-        run=config.name,
+        run=run or config.name,
         rules=rules,
-        scale=Scale(chosen.value_range, largest_weight, len(names), kind.value_bits),
-        identities={name: key.public for name, key in identities.items()},
+        scale=Scale(chosen.value_range, largest_weight, len(identities), kind.value_bits),
+        identities=identities,
         algorithm=algorithm,
         statistics_like=statistics_like,
         pack=pack,
@@ -64,16 +101,25 @@ def build_secure_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
-    journals = {name: AnswerJournal(path) for name, path in _journals(names, config.run_folder / FOLDER)}
-    return sums, {
-        name: SecureSide(
-            Member(name, identities[name], sums.identities, journal),
-            sums,
-            noise=noise(name),
-            refuse_answered=journal.refuse,
-        )
-        for name, journal in journals.items()
-    }
+
+
+def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:
+    """Return a participant's side. journal: its file of what it has answered. noise: where its own comes from."""
+    answered = AnswerJournal(journal)
+    member = Member(name, identity, sums.identities, answered)
+    return SecureSide(member, sums, noise=noise, refuse_answered=answered.refuse)
+
+
+def pinned_keys(pins: Pins, names: Sequence[ParticipantId]) -> Identities:
+    """Return everybody's pinned keys.
+
+    Raises: SignatureError if somebody's is missing, or was revoked.
+    """
+    if missing := [name for name in names if name not in pins]:
+        raise SignatureError(f"no key is pinned for {missing[0]}; a kit of this federation holds everybody's")
+    for name in names:
+        require(pins, name, pins[name].current)
+    return {name: pins[name].current for name in names}
 
 
 def build_kind(chosen: sections.Masks | sections.Ckks, participants: int) -> SumKind:
@@ -117,8 +163,6 @@ def _journals(names: Sequence[ParticipantId], folder: Path) -> Sequence[tuple[Pa
     return [(name, folder / f"{number:05d}.jsonl") for number, name in enumerate(names)]
 
 
-def greatest_weight(config: sections.RunConfig, rows: Mapping[ParticipantId, int]) -> float:
-    """Return the most that any participant counts by, if the configuration leaves it out."""
-    if config.strategy.weighting == "uniform":
-        return 1.0
-    return float(1 << (max([1, *rows.values()]) - 1).bit_length())
+def greatest_weight(config: sections.RunConfig, bound: int) -> float:
+    """Return the most that any participant counts by, if the configuration leaves it out. bound: of its rows."""
+    return 1.0 if config.strategy.weighting == "uniform" else float(bound)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
+from foedus.config.secure_problems import hides_cohorts
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId
@@ -17,66 +18,97 @@ from foedus.federation.run_folder import RunFolder
 from foedus.privacy.signing.attestation import LOG, PrivacyFigures, attest, save_attestation
 from foedus.privacy.signing.digests import file_digest
 from foedus.privacy.signing.identity import Identity
-from foedus.privacy.signing.key_files import is_encrypted, load_private, private_path
+from foedus.privacy.signing.key_files import private_path
+from foedus.privacy.signing.key_folder import own_identity
 from foedus.privacy.signing.log import Log
-from foedus.privacy.signing.pins import load_pins, require
-from foedus.privacy.signing.signed_engine import COORDINATOR, SignedEngine, SigningParticipants
-from foedus.privacy.signing.statements import RunBegun, sign
+from foedus.privacy.signing.receipts import receipt_file
+from foedus.privacy.signing.signed_engine import SignedEngine
+from foedus.privacy.signing.signing_side import SignedWay, SigningParticipants, SigningSide
+from foedus.privacy.signing.statements import COORDINATOR, RunBegun, sign
 
-PINS = "pins.json"
 PASSPHRASE = "FOEDUS_KEY_PASSPHRASE"  # noqa: S105 - the environment variable's name
 
 
 @dataclass(frozen=True)
 class SignedRun:
-    """A run that is signed: its federation, its log, and who signs."""
+    """A run that is signed: its federation, its log, and who signs.
+
+    way: to the participants, each of which has its own key.
+    """
 
     federation: Federation
     log: Log
-    signers: Mapping[ParticipantId, Identity]
+    coordinator: Identity
+    way: SignedWay
     folder: RunFolder
 
     def finish(self, summary: Mapping[str, Any]) -> Path:
         """Let everybody sign what the run came to, and return the file. The model must be written."""
         figures = PrivacyFigures.of(summary, self.folder.records())
-        return save_attestation(self.folder.path, attest(self.log, self.folder, figures, self.signers))
+        signed = attest(self.log, self.folder, figures, self.coordinator, self.way)
+        return save_attestation(self.folder.path, signed)
+
+
+@dataclass(frozen=True)
+class RunNames:
+    """By what a run is known.
+
+    id: 32 hexadecimal digits drawn at random. short: what participants' files of it are called.
+    participants: the folder of what participants keep for themselves.
+    """
+
+    id: str
+    short: str
+    participants: Path
 
 
 def begin_signed_run(
-    config: sections.RunConfig, federation: Federation, folder: RunFolder, inputs: str
+    config: sections.RunConfig,
+    federation: Federation,
+    folder: RunFolder,
+    *,
+    inputs: str,
+    signers: Mapping[ParticipantId, Identity] | None,
+    names: RunNames,
 ) -> SignedRun | None:
-    """Return the run with its rounds signed and logged; None if the configuration asks for no signatures.
+    """Return the run with its rounds signed and logged; None if nobody signs.
 
-    inputs: digest of settings, rows and base weights.
-    Raises: ConfigError if it cannot be signed as asked; SignatureError if a key is missing or cannot be used, or
-        the log is not this run's.
+    inputs: digest of settings, rows and base weights. signers: of load_signers: here all keys lie on one machine.
+    Raises: SignatureError if the log is not this run's.
     """
-    if not isinstance(config.signatures, sections.Ed25519):
+    if signers is None:
         return None
-    if federation.plan.hide_cohort:
-        raise ConfigError(
-            "signatures: ed25519 logs whose updates are in each round, and the privacy of participants rests on nobody "
-            "seeing that; use privacy of records, or no signatures"
-        )
-    population = federation.engine.population()
-    signers = load_signers(config.locate(config.signatures.keys), population)
     coordinator = signers[COORDINATOR]
-    log = _opened_log(folder, signers, inputs)
-    begun = log.entries[0].statement
-    assert isinstance(begun, RunBegun), "an opened log begins with its run"
-    participants = {name: signers[name] for name in population}
-    way = SigningParticipants(federation.engine, begun.run, coordinator.public, participants)
-    roster = {name: identity.public for name, identity in participants.items()}
-    engine = SignedEngine(federation.engine, way, run=begun.run, coordinator=coordinator, roster=roster, log=log)
-    return SignedRun(replace(federation, engine=engine, journal=engine), log, signers, folder)
+    log = _opened_log(config, folder, signers, inputs, names.id)
+    sides = {
+        name: SigningSide(
+            name,
+            identity,
+            coordinator.public,
+            log.entries[0],
+            receipt_file(names.participants, name, names.short),
+        )
+        for name, identity in signers.items()
+        if name != COORDINATOR
+    }
+    way = SigningParticipants(federation.engine, sides)
+    engine = SignedEngine(federation.engine, way, coordinator=coordinator, log=log)
+    if not checkpoints(folder.checkpoints):
+        engine.start_over()
+    return SignedRun(replace(federation, engine=engine, journal=engine), log, coordinator, way, folder)
 
 
-def load_signers(keys: Path, population: Sequence[ParticipantId]) -> Mapping[ParticipantId, Identity]:
-    """Return everybody's identity from a folder of private keys: the participants' and the coordinator's.
+def load_signers(
+    config: sections.RunConfig, population: Sequence[ParticipantId]
+) -> Mapping[ParticipantId, Identity] | None:
+    """Return everybody's identity, the participants' and the coordinator's; None if nobody signs.
 
     Raises: ConfigError if a participant is called like the coordinator, or keys are missing; SignatureError if one
         cannot be used, or is not the one that is pinned.
     """
+    if not isinstance(config.signatures, sections.Ed25519):
+        return None
+    keys = config.locate(config.signatures.keys)
     if COORDINATOR in population:
         raise ConfigError(
             f"signatures: a participant is called {COORDINATOR}, which is who signs results; name it otherwise"
@@ -85,16 +117,19 @@ def load_signers(keys: Path, population: Sequence[ParticipantId]) -> Mapping[Par
     if missing := [name for name in names if not private_path(keys, name).is_file()]:
         shown = " ".join(f"'{name}'" if " " in name else name for name in missing)
         raise ConfigError(f"signatures.keys: {keys} lacks keys; make them: foedus keys new {shown} --folder {keys}")
-    pins = load_pins(keys / PINS)
-    found = {}
-    for name in names:
-        path = private_path(keys, name)
-        found[name] = load_private(path, os.environ.get(PASSPHRASE) if is_encrypted(path) else None)
-        require(pins, name, found[name].public)
-    return found
+    return {name: own_identity(keys, name, os.environ.get(PASSPHRASE)) for name in names}
 
 
-def _opened_log(folder: RunFolder, signers: Mapping[ParticipantId, Identity], inputs: str) -> Log:
+def shown_of_rounds(config: sections.RunConfig) -> str:
+    """Return what the log tells of a round: each update, whose are in its sum, or its result alone."""
+    if hides_cohorts(config.privacy):
+        return "sealed"
+    return "plain" if isinstance(config.secure_sum, sections.PlainSum) else "masked"
+
+
+def _opened_log(
+    config: sections.RunConfig, folder: RunFolder, signers: Mapping[ParticipantId, Identity], inputs: str, run: str
+) -> Log:
     """Return the log to go on with, or a new one that begins with the statement of the run."""
     path = folder.path / LOG
     coordinator = signers[COORDINATOR]
@@ -107,16 +142,24 @@ def _opened_log(folder: RunFolder, signers: Mapping[ParticipantId, Identity], in
                 f"{path} was begun with other keys, or is missing; put it and the keys back as they were, or start the "
                 "run anew with --overwrite"
             )
+        if begun.run != run:
+            raise SignatureError(
+                f"{path} is of run {begun.run}, and {folder.identity} says {run}; put back what was changed, or start "
+                "the run anew with --overwrite"
+            )
         log.entries[0].check(coordinator.public)
         return log
     path.unlink(missing_ok=True)
     log = Log(path)
-    begun = RunBegun(
-        run=os.urandom(16).hex(),
-        settings=file_digest(folder.config).hex(),
-        inputs=inputs,
-        coordinator=coordinator.public.hex(),
-        roster=roster,
+    begun = RunBegun.model_validate(
+        {
+            "run": run,
+            "rounds": shown_of_rounds(config),
+            "settings": file_digest(folder.config).hex(),
+            "inputs": inputs,
+            "coordinator": coordinator.public.hex(),
+            "roster": roster,
+        }
     )
     log.append(sign(begun, coordinator, COORDINATOR))
     return log

@@ -70,8 +70,11 @@ def run_rounds(
         RoundError when several rounds in a row do not stand, or bring nothing but noise; their checkpoint stays.
     """
     if state.round == 0 and not folder.rounds.exists() and federation.plan.evaluate_initially:
-        record = initial_record(evaluate(federation, state, observe), federation)
+        evaluation = evaluate(federation, state, observe)
+        record = initial_record(evaluation, federation)
         folder.append(record)
+        if federation.journal is not None:
+            federation.journal.note_evaluation(evaluation)
         observe(RoundEnded(record))
     failed, stopped = 0, None
     while state.round < federation.plan.rounds:
@@ -94,6 +97,8 @@ def run_rounds(
             {"config": config_digest, "records": size},
             keep_checkpoints,
         )
+        if federation.journal is not None:
+            federation.journal.keep()
         observe(RoundEnded(record))
         if report.stood and not came_to_nothing(report):
             failed = 0

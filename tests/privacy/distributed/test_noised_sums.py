@@ -192,9 +192,9 @@ def test_a_participant_answers_once_in_each_turn_and_never_after_the_last_round(
 
 def test_rules_that_let_a_smaller_sum_be_opened_are_refused() -> None:
     noise = packing(cohort=4).noise
-    noise.check_rules(Rules(min_cohort=5))
-    noise.check_rules(Rules(min_cohort=5, threshold=4))
-    for rules in (Rules(min_cohort=4), Rules(min_cohort=5, threshold=3), Rules()):
+    noise.check_rules(Rules(min_cohort=4))
+    noise.check_rules(Rules(min_cohort=3, threshold=4))
+    for rules in (Rules(min_cohort=3), Rules(min_cohort=2, threshold=3), Rules()):
         with pytest.raises(SecureSumError, match="the noise is that of 4"):
             noise.check_rules(rules)
 

@@ -11,11 +11,12 @@ from foedus.privacy.signing.identity import Identity, PublicKey
 from foedus.privacy.signing.key_files import parse_public, write_public
 from foedus.privacy.signing.log import Log, Receipt, parse_log, read_entry, receipt, signed_head
 from foedus.privacy.signing.pins import pin, read_change, read_pins, rotated, save_pins, write_change
-from foedus.privacy.signing.statements import RoundResult, RunBegun, read, sign, written
+from foedus.privacy.signing.receipts import Kept
+from foedus.privacy.signing.statements import RoundResult, RunBegun, Summed, read, sign, written
 
 ONE, TWO = Identity.from_seed(b"1" * 32), Identity.from_seed(b"2" * 32)
 RUN = "ab" * 16
-CASES = 20_000  # for each decoder, so more than 100,000 in all
+CASES = 12_000  # for each decoder, so more than 100,000 in all
 
 JUNK = [
     b'"',
@@ -60,7 +61,12 @@ def mutated(sample: bytes, randomness: random.Random) -> bytes:
 
 def samples(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     begun = RunBegun(
-        run=RUN, settings="0" * 64, inputs="1" * 64, coordinator=ONE.public.hex(), roster={"n": TWO.public.hex()}
+        run=RUN,
+        rounds="plain",
+        settings="0" * 64,
+        inputs="1" * 64,
+        coordinator=ONE.public.hex(),
+        roster={"n": TWO.public.hex()},
     )
     result = RoundResult(
         run=RUN,
@@ -76,9 +82,21 @@ def samples(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     given = receipt(log, signed_head(log, RUN, ONE, "coordinator"), 1, since=1)
     save_pins(folder / "pins.json", pin({}, "n", ONE.public))
     change = rotated("n", 0, ONE, TWO)
+    summed = Summed(
+        run=RUN,
+        round=3,
+        purpose="update",
+        terms="ab" * 40,
+        roster="cd" * 90,
+        sharers=[0, 1],
+        survivors=[1],
+        agreement={"n": "ef" * 64},
+    )
     return {
         "log": (written(log.entries[0]), lambda text: read_entry(text, 0)),
         "result": (written(log.entries[1]), lambda text: read_entry(text, 0)),
+        "sum": (written(sign(summed, ONE, "coordinator")), lambda text: read_entry(text, 0)),
+        "kept": (written(Kept(signed=log.entries[0], receipt=given)), lambda text: read(Kept, text, "a receipt")),
         "whole log": (log.path.read_bytes(), lambda text: parse_log(text, "it")),
         "receipt": (written(given), lambda text: read(Receipt, text, "a receipt")),
         "pins": ((folder / "pins.json").read_bytes(), lambda text: read_pins(text, "it")),
@@ -88,7 +106,9 @@ def samples(folder: Path) -> dict[str, tuple[bytes, Callable[[bytes], object]]]:
     }
 
 
-@pytest.mark.parametrize("which", ["log", "result", "whole log", "receipt", "pins", "change", "public", "key"])
+@pytest.mark.parametrize(
+    "which", ["log", "result", "sum", "kept", "whole log", "receipt", "pins", "change", "public", "key"]
+)
 def test_whatever_bytes_come_they_are_read_or_refused_by_name(tmp_path: Path, which: str) -> None:
     sample, decode = samples(tmp_path)[which]
     decode(sample)
@@ -103,8 +123,8 @@ def test_whatever_bytes_come_they_are_read_or_refused_by_name(tmp_path: Path, wh
 
 
 def test_what_is_too_long_is_not_parsed() -> None:
-    with pytest.raises(SignatureError, match="at most 4194304 are read"):
-        read_entry(b'"' * (5 << 20), 0)
+    with pytest.raises(SignatureError, match="at most 16777216 are read"):
+        read_entry(b'"' * (17 << 20), 0)
 
 
 def test_nothing_of_signing_reads_pickles() -> None:

@@ -116,7 +116,7 @@ def test_a_receipt_for_another_entry_run_or_coordinator_is_refused(tmp_path: Pat
         witness.accept(update(2), receipt(log, head(log, OTHER_RUN), 2))
     with pytest.raises(SignatureError, match="does not fit its head statement"):
         witness.accept(update(2), receipt(log, head(log, coordinator=NORTH), 2))
-    request = sign(Requested(run=RUN, round=0, requests=["0" * 64]), COORDINATOR, "coordinator")
+    request = sign(Requested(run=RUN, round=0, purpose="update", requests=["0" * 64]), COORDINATOR, "coordinator")
     with pytest.raises(SignatureError, match="kind request in place of a head"):
         witness.accept(update(2), Receipt(head=request, index=2, path=[], since=0, extension=[]))
 

@@ -49,6 +49,14 @@ def header(kind: int) -> bytes:
     return DOMAIN + number(VERSION, 1) + number(kind, 1)
 
 
+def kind_of(message: bytes | memoryview) -> int | None:
+    """Return the kind that a message says it is of; None if it is none of this protocol and version."""
+    beginning = DOMAIN + number(VERSION, 1)
+    if bytes(message[: len(beginning)]) != beginning or len(message) == len(beginning):
+        return None
+    return message[len(beginning)]
+
+
 def indices(values: Sequence[int]) -> bytes:
     """Return a list of rising indices."""
     return number(len(values), 4) + b"".join(number(value, 4) for value in values)

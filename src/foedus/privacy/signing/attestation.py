@@ -10,14 +10,24 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from foedus.core.errors import SignatureError
-from foedus.federation.messages import ParticipantId
 from foedus.federation.run_folder import Record, RunFolder
 from foedus.privacy.signing.digests import folder_digest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.log import Log
 from foedus.privacy.signing.pins import write_whole
-from foedus.privacy.signing.signed_engine import COORDINATOR, plain
-from foedus.privacy.signing.statements import Attestation, Name, RoundResult, RunBegun, read, signature_of, written
+from foedus.privacy.signing.signed_engine import plain
+from foedus.privacy.signing.signing_side import SignedWay
+from foedus.privacy.signing.statements import (
+    COORDINATOR,
+    Attestation,
+    Counted,
+    Name,
+    RoundResult,
+    RunBegun,
+    read,
+    signature_of,
+    written,
+)
 
 ATTESTATION, LOG = "attestation.json", "log.jsonl"
 
@@ -49,11 +59,11 @@ class PrivacyFigures:
 
 
 def attest(
-    log: Log, folder: RunFolder, figures: PrivacyFigures, signers: Mapping[ParticipantId, Identity]
+    log: Log, folder: RunFolder, figures: PrivacyFigures, coordinator: Identity, way: SignedWay
 ) -> SignedAttestation:
     """Return the attestation of a run whose model is written, signed by the coordinator and every participant.
 
-    Raises: SignatureError if the log does not hold a run with a result.
+    Raises: SignatureError if the log does not hold a run with a result, or a participant does not sign.
     """
     begun, last = log.entries[0].statement, log.entries[-1].statement
     if not (isinstance(begun, RunBegun) and isinstance(last, RoundResult)):
@@ -63,6 +73,7 @@ def attest(
         settings=begun.settings,
         inputs=begun.inputs,
         rounds=last.round,
+        counted=counted_by_round([e.statement for e in log.entries if isinstance(e.statement, RoundResult)]),
         params=last.params,
         model=model_digest(folder),
         figures=figures_digest(folder),
@@ -71,9 +82,19 @@ def attest(
         size=len(log),
         root=log.tree.root().hex(),
     )
-    signatures = {name: signature_of(attestation, identity) for name, identity in signers.items()}
-    assert signatures.keys() == {COORDINATOR, *begun.roster}, "everybody signs"
+    signatures = {COORDINATOR: signature_of(attestation, coordinator), **way.attest(attestation)}
+    if missing := sorted(begun.roster.keys() - signatures.keys()):
+        raise SignatureError(f"{', '.join(missing)} did not sign what the run came to; ask again when they are there")
     return SignedAttestation(attestation=attestation, signatures=signatures)
+
+
+def counted_by_round(results: Sequence[RoundResult]) -> list[Counted]:
+    """Return who is in the sum of every round that stood, rounds of the same participants together."""
+    rounds: dict[tuple[str, ...], list[int]] = {}
+    for result in results:
+        if result.stood:
+            rounds.setdefault(tuple(result.counted), []).append(result.round)
+    return [Counted(rounds=numbers, participants=list(names)) for names, numbers in rounds.items()]
 
 
 def model_digest(folder: RunFolder) -> str:

@@ -18,10 +18,12 @@ from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
     Broadcast,
     CountPairs,
+    DryRound,
     Evaluate,
     LocalUpdate,
     Request,
     SecureSumStep,
+    Sums,
     Train,
     Trees,
 )
@@ -65,6 +67,20 @@ def update_digest(update: LocalUpdate) -> bytes:
     )
 
 
+def evaluation_digest(sums: Sums, salt: str) -> bytes:
+    """Return the digest of a participant's evaluation.
+
+    salt: 64 hexadecimal digits drawn at random. There are few figures that can be, and whoever does not know the salt
+    cannot try them out.
+    """
+    return digest("evaluation", {"salt": salt, "sums": tree_digest(sums).hex()})
+
+
+def sum_digest(averaged: Trees, summed: Trees, weight: float) -> bytes:
+    """Return the digest of what updates add up to: weighted means, plain sums, and the sum of weights."""
+    return digest("sum", {"averaged": _digests(averaged), "summed": _digests(summed), "weight": _exact(weight)})
+
+
 def request_digest(request: Request) -> bytes:
     """Return the digest of what participants are asked, and of every value that they are sent with it.
 
@@ -73,6 +89,8 @@ def request_digest(request: Request) -> bytes:
     match request:
         case Train():
             return digest("train", _broadcast(request.broadcast.decoded()))
+        case DryRound():
+            return digest("dry_round", _broadcast(request.broadcast.decoded()))
         case Evaluate():
             asked = {"split": request.split, "round": request.round, "tell": request.tell}
             return digest("evaluate", {"params": tree_digest(request.params).hex(), **asked})

@@ -137,6 +137,17 @@ def _applied(present: Pin, change: Change) -> Pin:
     return Pin(present.keys, changes, revoked=True)
 
 
+def current(pins: Pins, name: str) -> PublicKey:
+    """Return the name's pinned key.
+
+    Raises: SignatureError if it has none, or it was revoked.
+    """
+    if name in pins:
+        require(pins, name, pins[name].current)
+        return pins[name].current
+    raise _unknown(name)
+
+
 def require(pins: Pins, name: str, key: PublicKey, *, former: bool = False) -> None:
     """Return if this is the name's pinned key.
 
@@ -144,12 +155,16 @@ def require(pins: Pins, name: str, key: PublicKey, *, former: bool = False) -> N
     Raises: SignatureError if it is not, or it was revoked.
     """
     if name not in pins:
-        raise SignatureError(f"no key is pinned for {name}; compare its fingerprint and pin it (foedus keys pin)")
+        raise _unknown(name)
     found = pins[name]
     if key not in (found.keys if former else found.keys[-1:]):
         raise SignatureError(f"{name} uses the key {key.fingerprint}, but pinned is {found.current.fingerprint}")
     if found.revoked and key == found.current:
         raise SignatureError(f"the key {key.fingerprint} of {name} was revoked: what it signed counts no more")
+
+
+def _unknown(name: str) -> SignatureError:
+    return SignatureError(f"no key is pinned for {name}; compare its fingerprint and pin it (foedus keys pin)")
 
 
 def load_pins(path: Path) -> Pins:

@@ -1,171 +1,279 @@
-"""Rounds in which every participant signs its update, and the coordinator counts no other.
+"""The coordinator's side of signed rounds: it counts nothing that its sender did not sign, and logs what it counted.
 
-Participants check the coordinator's signature on what they are asked, and sign what they answer. The
-coordinator checks each answer, and logs what it counted and what became of the round.
+It signs what it asks, checks each answer, and logs what became of the round. It needs its own private key, and the
+participants' public ones.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from foedus.core.errors import ParticipantError, RunFolderError, SignatureError
+from foedus.core.errors import ParticipantError, RunFolderError, SecureSumError, SignatureError
 from foedus.federation.checkpoints import sync
-from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, Train
+from foedus.federation.collect import CollectedEvaluation
+from foedus.federation.messages import (
+    Evaluation,
+    Failure,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    Request,
+    SecureSumAnswer,
+    SecureSumStep,
+)
 from foedus.federation.protocols import Engine, ServerState
 from foedus.federation.round import RoundReport
-from foedus.privacy.signing.digests import request_digest, tree_digest, update_digest
+from foedus.privacy.signing.digests import evaluation_digest, request_digest, sum_digest, tree_digest, update_digest
 from foedus.privacy.signing.identity import Identity, PublicKey
-from foedus.privacy.signing.log import Log, Witness, receipt, signed_head
-from foedus.privacy.signing.statements import Requested, RoundResult, Signed, Updated, sign
+from foedus.privacy.signing.log import Log, receipt, signed_head
+from foedus.privacy.signing.masked_rounds import WatchedSum
+from foedus.privacy.signing.receipts import Kept
+from foedus.privacy.signing.sealed import Seal, seal
+from foedus.privacy.signing.signing_side import (
+    SignedReply,
+    SignedWay,
+    is_signed,
+    purpose_of,
+    round_of,
+    vector_digest,
+    work_of,
+)
+from foedus.privacy.signing.statements import (
+    COORDINATOR,
+    Evaluated,
+    Masked,
+    Purpose,
+    Requested,
+    RoundResult,
+    RunBegun,
+    Signed,
+    Updated,
+    sign,
+)
 
-COORDINATOR = "coordinator"
 POSITION = "log.json"  # in a checkpoint: how long the log was, and its root
 
-# A participant's reply, and its signed statement of it if it is an update.
-SignedReply = tuple[ParticipantId, Reply, Signed | None]
+
+@dataclass
+class _Asking:
+    """One thing that was asked in a round, what the participants signed on it, and the sum that it is for, if any.
+
+    digests: of the request that each was sent. answers: the first valid statement of each.
+    """
+
+    asked: Signed
+    round: int
+    purpose: Purpose
+    digests: Mapping[ParticipantId, str]
+    watched: WatchedSum | None
+    answers: dict[ParticipantId, Signed] = field(default_factory=dict)
 
 
-class SignedWay(Protocol):
-    """The way to participants that sign."""
+@dataclass
+class _Due:
+    """A receipt that is not given yet: which entry of the log it is for, and what a sealed round adds."""
 
-    def train(self, requests: Mapping[ParticipantId, Train], asked: Signed) -> Iterator[SignedReply]:
-        """Send all requests with the coordinator's signed statement of them, and yield signed replies."""
-        ...
-
-
-class SigningParticipants:
-    """Participants that check what they are asked and sign what they answer, over an engine that does neither."""
-
-    def __init__(
-        self, engine: Engine, run: str, coordinator: PublicKey, identities: Mapping[ParticipantId, Identity]
-    ) -> None:
-        self._engine = engine
-        self._run = run
-        self._coordinator = coordinator
-        self._identities = identities
-
-    def train(self, requests: Mapping[ParticipantId, Train], asked: Signed) -> Iterator[SignedReply]:
-        """Let the asked participants work, and yield their replies, each with its signature."""
-        received = {id(request): request_digest(request).hex() for request in requests.values()}
-        for name, reply in self._engine.exchange(requests):
-            request = requests[name]
-            yield self._signed(name, reply, received[id(request)], request.broadcast.clock.round + 1, asked)
-
-    def _signed(self, name: ParticipantId, reply: Reply, received: str, number: int, asked: Signed) -> SignedReply:
-        if not isinstance(reply, LocalUpdate):
-            return name, reply, None
-        try:
-            asked.check(self._coordinator)
-            stated = asked.statement
-            if not isinstance(stated, Requested) or (stated.run, stated.round) != (self._run, number):
-                raise SignatureError("what the coordinator signed is of another round")
-            if received not in stated.requests:
-                raise SignatureError("what the coordinator signed is not what it asked")
-            digest = update_digest(reply).hex()
-        except (SignatureError, ParticipantError) as error:
-            return name, Failure(f"did not sign its update: {error}"), None
-        answered = Updated(run=self._run, round=number, participant=name, request=received, update=digest)
-        return name, reply, sign(answered, self._identities[name], name)
+    kept: Signed
+    index: int
+    result: Signed | None = None
+    seal: Seal | None = None
 
 
 class SignedEngine:
-    """An engine that passes on no update but those that their senders signed, and logs those that counted.
+    """An engine that passes on no reply but those that their senders signed, and logs those that counted.
 
-    way: to the participants for training; `engine` is for all else.
-    roster: the participants' public keys. log: begins with the statement of the run.
+    way: to the participants; `engine` is for what is not signed. log: begins with the statement of the run.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        way: SignedWay,
-        *,
-        run: str,
-        coordinator: Identity,
-        roster: Mapping[ParticipantId, PublicKey],
-        log: Log,
-    ) -> None:
+    def __init__(self, engine: Engine, way: SignedWay, *, coordinator: Identity, log: Log) -> None:
+        begun = log.entries[0].statement
+        assert isinstance(begun, RunBegun), "a log begins with its run"
         self._engine = engine
         self._way = way
-        self._run = run
+        self._begun = begun
         self._coordinator = coordinator
-        self._roster = roster
+        self._roster = {name: PublicKey.from_hex(key) for name, key in begun.roster.items()}
         self.log = log
-        self._asked: Signed | None = None
-        self._updates: dict[ParticipantId, Signed] = {}
-        self._counted: list[Signed] = []
-        self._witnesses = {name: self._witness() for name in roster}
+        self._open: list[_Asking] = []
+        self._counted: Collection[ParticipantId] = ()
+        self._due: list[_Due] = []
+        self._seen = dict.fromkeys(self._roster, 0)
 
     def population(self) -> Sequence[ParticipantId]:
         """Return every participant, in a fixed order."""
         return self._engine.population()
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
-        """Pass requests and replies on; an update without its sender's signature becomes a Failure."""
-        training = {name: request for name, request in requests.items() if isinstance(request, Train)}
-        if not training:
+        """Pass requests and replies on; a reply without its sender's signature becomes a Failure."""
+        if not any(is_signed(request) for request in requests.values()):
             yield from self._engine.exchange(requests)
             return
-        if len(training) < len(requests):
-            raise SignatureError("a signed round asks everybody to train, or nobody; this one does not")
-        distinct = {id(request): request_digest(request).hex() for request in training.values()}
-        number = next(iter(training.values())).broadcast.clock.round + 1
-        asked = Requested(run=self._run, round=number, requests=sorted(set(distinct.values())))
-        self._asked = sign(asked, self._coordinator, COORDINATOR)
-        self._updates = {}
-        for name, reply, signed in self._way.train(training, self._asked):
-            sent = distinct[id(training[name])] if name in training else ""
-            yield name, self._checked(name, reply, signed, number, sent)
+        asking = self._asking(requests)
+        first = any(work_of(request) is not None for request in requests.values())
+        if asking.watched is not None:
+            asking.watched.sent(requests)
+        for signed in self._way.exchange(requests, asking.asked if first else None):
+            yield signed.participant, self._checked(signed, asking)
 
-    def _checked(self, name: ParticipantId, reply: Reply, signed: Signed | None, number: int, sent: str) -> Reply:
-        """sent: digest of the request that this participant was sent."""
-        if not isinstance(reply, LocalUpdate):
+    def _asking(self, requests: Mapping[ParticipantId, Request]) -> _Asking:
+        """Return what is being asked: something new, which is signed here, or the sum that these requests go on with.
+
+        Raises: SignatureError if not all are asked for the same.
+        """
+        works = {name: work_of(request) for name, request in requests.items()}
+        sums = {isinstance(request, SecureSumStep) for request in requests.values()}
+        wanted = {None if work is None else (purpose_of(work), round_of(work)) for work in works.values()}
+        if len(wanted) > 1 or len(sums) > 1:
+            raise SignatureError("a signed round asks everybody for the same, or nobody; this one does not")
+        if wanted == {None}:
+            if not self._open or self._open[-1].watched is None:
+                raise SignatureError("a secure sum goes on that never began")
+            return self._open[-1]
+        given = {id(work): work for work in works.values() if work is not None}
+        by_object = {key: request_digest(work).hex() for key, work in given.items()}
+        some = next(iter(given.values()))
+        number, purpose = round_of(some), purpose_of(some)
+        asked = Requested(run=self._begun.run, round=number, purpose=purpose, requests=sorted(set(by_object.values())))
+        asking = _Asking(
+            sign(asked, self._coordinator, COORDINATOR),
+            number,
+            purpose,
+            {name: by_object[id(work)] for name, work in works.items()},
+            WatchedSum() if sums == {True} else None,
+        )
+        self._open.append(asking)
+        return asking
+
+    def _checked(self, signed: SignedReply, asking: _Asking) -> Reply:
+        """Return the reply if its sender signed it in answer to what it was sent, or else a Failure."""
+        name, reply, statement = signed.participant, signed.reply, signed.signed
+        watched = asking.watched
+        if isinstance(reply, Failure) or (watched is not None and not watched.expects_vectors):
             return reply
         try:
-            if signed is None or not sent:
+            expected = self._expected(signed, asking)
+            if expected is None:
+                return reply  # the collector refuses what does not answer its request
+            if statement is None or name not in asking.digests:
                 raise SignatureError("nothing of it is signed, or it was not asked")
-            digest = update_digest(reply).hex()
-            expected = Updated(run=self._run, round=number, participant=name, request=sent, update=digest)
-            if signed.statement != expected or signed.signer != name:
-                raise SignatureError("what it signed is not this update, or answers another request")
-            signed.check(self._roster[name])
-        except (SignatureError, ParticipantError) as error:
-            return Failure(f"sent an update that does not count: {error}")
-        if name not in self._updates:  # of a participant's replies the first one counts
-            self._updates[name] = signed
+            if statement.statement != expected or statement.signer != name:
+                raise SignatureError("what it signed is not this reply, or answers another request")
+            statement.check(self._roster[name])
+        except (SignatureError, ParticipantError, SecureSumError) as error:
+            return Failure(f"sent a reply that does not count: {error}")
+        asking.answers.setdefault(name, statement)  # of a participant's replies the first one counts
         return reply
 
+    def _expected(self, signed: SignedReply, asking: _Asking) -> Updated | Evaluated | Masked | None:
+        """Return what the participant must have signed; None for a reply of another kind."""
+        reply, name = signed.reply, signed.participant
+        run, number, sent = self._begun.run, asking.round, asking.digests.get(name, "0" * 64)
+        match reply:
+            case LocalUpdate() if asking.watched is None and asking.purpose == "update":
+                digest = update_digest(reply).hex()
+                return Updated(run=run, round=number, participant=name, request=sent, update=digest)
+            case Evaluation() if asking.watched is None and asking.purpose == "evaluation":
+                digest = evaluation_digest(reply.sums, signed.salt).hex()
+                return Evaluated(run=run, round=number, participant=name, request=sent, figures=digest)
+            case SecureSumAnswer() if asking.watched is not None:
+                return Masked(
+                    run=run,
+                    round=number,
+                    purpose=asking.purpose,
+                    participant=name,
+                    request=sent,
+                    roster=asking.watched.roster_digest,
+                    vector=vector_digest(reply),
+                )
+            case _:
+                return None
+
     def settle(self, counted: Collection[ParticipantId]) -> None:
-        """Keep the signed updates of those who counted for the log, and tell the participants."""
-        self._counted = [signed for name, signed in self._updates.items() if name in counted]
-        self._updates = {}
+        """Note who counted, for the log, and tell the participants."""
+        self._counted = counted
         self._engine.settle(counted)
 
-    def note(self, state: ServerState, report: RoundReport) -> None:
-        """Log the round: what was asked, the updates that counted, and the signed result. Give those who counted
-        their receipts.
+    def note_evaluation(self, evaluation: CollectedEvaluation) -> None:
+        """Log the evaluation before the first round."""
+        self._write(self._entries("evaluation", evaluation.left_out))
 
-        Raises: SignatureError if the log cannot be written, or a participant finds it changed.
+    def note(self, state: ServerState, report: RoundReport) -> None:
+        """Log the round: what was asked, the signed answers that counted, and the signed result.
+
+        Raises: SignatureError if the log cannot be written.
         """
+        sealed, total = self._begun.rounds == "sealed", report.collected.total
+        updates = {name: s for a in self._open if a.purpose == "update" for name, s in a.answers.items()}
+        counted = {name: signed for name, signed in updates.items() if name in self._counted}
+        closed = seal(counted, len(self._roster)) if sealed else None
         result = RoundResult(
-            run=self._run,
+            run=self._begun.run,
             round=report.round,
             stood=report.stood,
-            cohort=list(report.cohort),
-            counted=[signed.signer for signed in self._counted],
+            cohort=[] if sealed else list(report.cohort),
+            counted=[] if sealed else list(counted),
+            total=None if sealed or not counted else sum_digest(total.averaged, total.summed, total.weight).hex(),
+            sealed=closed.root if closed else None,
             params=tree_digest(state.params).hex(),
             privacy=plain(report.privacy),
         )
-        asked = [self._asked] if self._asked is not None else []
-        first = self.log.extend([*asked, *self._counted, sign(result, self._coordinator, COORDINATOR)]) + len(asked)
-        head = signed_head(self.log, self._run, self._coordinator, COORDINATOR)
-        for index, signed in enumerate(self._counted, first):
-            witness = self._witnesses[signed.signer]
-            self._witnesses[signed.signer] = witness.accept(signed, receipt(self.log, head, index, witness.size))
-        self._asked, self._counted = None, []
+        left_out = {name: "" for name in updates if name not in counted}
+        entries = [] if sealed else self._entries("update", left_out, stood=bool(counted))
+        evaluation = report.evaluation
+        entries += self._entries("evaluation", evaluation.left_out if evaluation else {})
+        signed = sign(result, self._coordinator, COORDINATOR)
+        index = self._write([*entries, signed]) + len(entries)
+        if closed is not None:
+            self._due += [_Due(update, index, signed, closed) for update in counted.values()]
+        self._open, self._counted = [], ()
+
+    def _entries(self, purpose: Purpose, left_out: Collection[ParticipantId], *, stood: bool = True) -> list[Signed]:
+        """Return what the log says of one thing that was asked: the request, who answered it, and of a sum whose it is.
+
+        stood: False leaves all but the request out.
+        """
+        entries: list[Signed] = []
+        for asking in (each for each in self._open if each.purpose == purpose):
+            entries.append(asking.asked)
+            answers = {name: signed for name, signed in asking.answers.items() if name not in left_out}
+            if not stood or not answers:
+                continue
+            if asking.watched is None:
+                entries += answers.values()
+                continue
+            summed = asking.watched.summed(self._begun.run, asking.round, purpose)
+            entries += [answers[name] for name in asking.watched.survivors if name in answers]
+            entries.append(sign(summed, self._coordinator, COORDINATOR))
+        self._open = [each for each in self._open if each.purpose != purpose]
+        return entries
+
+    def _write(self, entries: Sequence[Signed]) -> int:
+        """Append entries, remember whose receipts are due, and return the first one's index."""
+        first = self.log.extend(entries)
+        self._due += [_Due(entry, index) for index, entry in enumerate(entries, first) if entry.signer in self._roster]
+        return first
+
+    def keep(self) -> None:
+        """Give the participants their receipts: a checkpoint is written, and the log never goes back behind it.
+
+        Raises: SignatureError if one finds the log changed.
+        """
+        if not self._due:
+            return
+        head = signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR)
+        given: dict[ParticipantId, list[Kept]] = {}
+        for due in self._due:
+            name = due.kept.signer
+            proof = receipt(self.log, head, due.index, self._seen[name])
+            opening = due.seal.openings[name] if due.seal else None
+            given.setdefault(name, []).append(Kept(signed=due.kept, result=due.result, opening=opening, receipt=proof))
+            self._seen[name] = len(self.log)
+        self._due = []
+        self._way.deliver(given)
 
     def save_memories(self, folder: Path) -> None:
         """Write what the participants remember, and how long the log is."""
@@ -176,7 +284,7 @@ class SignedEngine:
         sync(folder)
 
     def load_memories(self, folder: Path) -> None:
-        """Make the participants remember, and forget what was logged later.
+        """Make the participants remember, and forget what was logged later. Receipts that a crash held back are given.
 
         Raises: RunFolderError if a file is missing or damaged; SignatureError if the log was changed.
         """
@@ -187,12 +295,21 @@ class SignedEngine:
             raise RunFolderError(f"{folder / POSITION} cannot be read; it is missing or damaged") from error
         self._engine.load_memories(folder)
         self.log.forget_after(size, root)
-        self._asked, self._updates, self._counted = None, {}, []
-        self._witnesses = {name: self._witness() for name in self._roster}
+        self.start_over()
 
-    def _witness(self) -> Witness:
-        """Return what a participant knows of the log as it is now."""
-        return Witness(self._run, self._coordinator.public, len(self.log), self.log.tree.root().hex())
+    def start_over(self) -> None:
+        """Forget what is not logged, tell the participants how long the log is, and give receipts that are missing.
+
+        Raises: SignatureError if a participant finds the log changed.
+        """
+        self._open, self._counted = [], ()
+        self._seen |= self._way.go_back_to(signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR))
+        self._due = [
+            _Due(entry, index)
+            for index, entry in enumerate(self.log.entries)
+            if entry.signer in self._roster and index >= self._seen[entry.signer]
+        ]
+        self.keep()
 
 
 def plain(value: Any) -> Any:

@@ -14,12 +14,15 @@ from foedus.core.errors import SignatureError
 from foedus.privacy.signing.canonical import canonical
 from foedus.privacy.signing.identity import Identity, PublicKey
 
-MAX_BYTES = 4 << 20  # of one written statement; nobody has to read a longer one into memory
+COORDINATOR = "coordinator"  # the name that results are signed under
+MAX_BYTES = 16 << 20  # of one written statement; nobody has to read a longer one into memory
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[str, Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+Bytes = Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$")]
+Purpose = Literal["update", "evaluation"]
 
 
 class _Strict(BaseModel):
@@ -30,10 +33,14 @@ class RunBegun(_Strict):
     """The first entry of a log: which run it is of, and whose keys count in it.
 
     settings: digest of config.yaml. inputs: digest of settings, every participant's rows and base weights.
+    rounds: what the log tells of a round: plain: each update that counted. masked: whose masked, or encrypted,
+        vectors are in its sum. sealed: its result alone, with a commitment to the updates that shows neither whose nor
+        how many.
     """
 
     kind: Literal["run"] = "run"
     run: RunId
+    rounds: Literal["plain", "masked", "sealed"]
     settings: Hash
     inputs: Hash
     coordinator: Hash
@@ -41,7 +48,7 @@ class RunBegun(_Strict):
 
 
 class Requested(_Strict):
-    """What the coordinator asks in a round.
+    """What the coordinator asks in a round: to train, or to evaluate what so many rounds made.
 
     requests: one digest where all are asked the same, as they are unless a strategy sends some less; ascending.
     """
@@ -49,6 +56,7 @@ class Requested(_Strict):
     kind: Literal["request"] = "request"
     run: RunId
     round: Count
+    purpose: Purpose
     requests: list[Hash]
 
 
@@ -63,11 +71,63 @@ class Updated(_Strict):
     update: Hash
 
 
+class Evaluated(_Strict):
+    """What a participant answers to a request to evaluate.
+
+    figures: salted digest, so that nobody can try out figures against the log.
+    """
+
+    kind: Literal["evaluation"] = "evaluation"
+    run: RunId
+    round: Count
+    participant: Name
+    request: Hash
+    figures: Hash
+
+
+class Masked(_Strict):
+    """What a participant sends into a secure sum: nobody but itself knows what is under its masks, or encryption.
+
+    roster: digest of the sum's roster. vector: digest of the message with the masked, or encrypted, vector.
+    """
+
+    kind: Literal["masked"] = "masked"
+    run: RunId
+    round: Count
+    purpose: Purpose
+    participant: Name
+    request: Hash
+    roster: Hash
+    vector: Hash
+
+
+class Summed(_Strict):
+    """Whose masked vectors are in a secure sum, with what its participants signed inside the protocol.
+
+    terms, roster: the protocol's own bytes; everyone on the roster signed the terms. sharers, survivors: places on
+        it. agreement: signatures of the survivors over who shared and who survived.
+    """
+
+    kind: Literal["sum"] = "sum"
+    run: RunId
+    round: Count
+    purpose: Purpose
+    terms: Bytes
+    roster: Bytes
+    sharers: list[Count]
+    survivors: list[Count]
+    agreement: dict[Name, Bytes]
+
+
 class RoundResult(_Strict):
     """What became of a round.
 
-    counted: whose updates are in the model. params: digest of the parameters after it.
-    privacy: what the round's record says of the privacy spent, if anything.
+    counted: whose updates are in the model; of sealed rounds it is empty, as is the cohort.
+    total: digest of the updates' sum, from which the coordinator made the parameters; None in sealed rounds, where
+        the exact sum is secret, and where no update counted.
+    sealed: root over as many leaves as there are participants, in an order drawn at random: of each update that
+        counted its salted hash, the others random.
+    params: digest of the parameters after it. privacy: what the round's record says of the privacy spent, if anything.
     """
 
     kind: Literal["result"] = "result"
@@ -76,6 +136,8 @@ class RoundResult(_Strict):
     stood: bool
     cohort: list[Name]
     counted: list[Name]
+    total: Hash | None = None
+    sealed: Hash | None = None
     params: Hash
     privacy: JsonValue = None
 
@@ -89,8 +151,17 @@ class Head(_Strict):
     root: Hash
 
 
+class Counted(_Strict):
+    """Whose updates are in the model of some rounds; no participants are named where rounds are sealed."""
+
+    rounds: list[Count]
+    participants: list[Name]
+
+
 class Attestation(_Strict):
     """What every participant signs at the end.
+
+    counted: of every round that stood, in whose sum it was; rounds of the same participants stand together.
 
     settings, inputs: as the run began. rounds: how many were played. params: digest of the last
     parameters. model: digest of the files of the model folder. figures: of rounds.jsonl and summary.json.
@@ -103,6 +174,7 @@ class Attestation(_Strict):
     settings: Hash
     inputs: Hash
     rounds: Count
+    counted: list[Counted]
     params: Hash
     model: Hash
     figures: Hash
@@ -134,7 +206,19 @@ class Revocation(_Strict):
     key: Hash
 
 
-Statement = RunBegun | Requested | Updated | RoundResult | Head | Attestation | Rotation | Revocation
+Statement = (
+    RunBegun
+    | Requested
+    | Updated
+    | Evaluated
+    | Masked
+    | Summed
+    | RoundResult
+    | Head
+    | Attestation
+    | Rotation
+    | Revocation
+)
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from foedus.core.errors import RunFolderError, SignatureError
 from foedus.federation.checkpoints import checkpoints, load_trees
@@ -12,6 +11,7 @@ from foedus.privacy.signing.attestation import (
     LOG,
     PrivacyFigures,
     SignedAttestation,
+    counted_by_round,
     figures_digest,
     load_attestation,
     model_digest,
@@ -19,22 +19,12 @@ from foedus.privacy.signing.attestation import (
 from foedus.privacy.signing.digests import file_digest, tree_digest
 from foedus.privacy.signing.identity import PublicKey
 from foedus.privacy.signing.log import read_log
-from foedus.privacy.signing.merkle import MerkleTree
 from foedus.privacy.signing.pins import Pins, require
-from foedus.privacy.signing.signed_engine import COORDINATOR, plain
-from foedus.privacy.signing.statements import Requested, RoundResult, RunBegun, Signed, Updated, check
+from foedus.privacy.signing.round_entries import ReadLog, check_entries
+from foedus.privacy.signing.signed_engine import plain
+from foedus.privacy.signing.statements import COORDINATOR, check
 
 Passed = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ReadLog:
-    """A log whose every entry was checked. results: one a round, in order. updates: how many counted in all."""
-
-    begun: RunBegun
-    results: Sequence[RoundResult]
-    tree: MerkleTree
-    updates: int
 
 
 def verify_run(folder: RunFolder, summary: Mapping[str, object], pins: Pins | None, passed: Passed) -> ReadLog:
@@ -74,90 +64,6 @@ def verify_run(folder: RunFolder, summary: Mapping[str, object], pins: Pins | No
     return log
 
 
-def check_entries(entries: Sequence[Signed], tree: MerkleTree) -> ReadLog:
-    """Return the log if every entry is signed by whom it may be, and the rounds follow each other.
-
-    Raises: SignatureError with the number of the first entry that is wrong.
-    """
-    if not entries or not isinstance(entries[0].statement, RunBegun):
-        raise SignatureError("entry 0 of the log does not say which run it is of")
-    begun, place, updates = entries[0].statement, _Place(), 0
-    for index, entry in enumerate(entries):
-        try:
-            place = _begun(entry, begun) if index == 0 else _after(place, entry, begun)
-        except SignatureError as error:
-            raise SignatureError(f"entry {index} of the log: {error}") from None
-        updates += isinstance(entry.statement, Updated)
-    if place.asked is not None or not place.results:
-        raise SignatureError("the log ends within a round")
-    return ReadLog(begun, place.results, tree, updates)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in a log its reader is.
-
-    results: of the rounds that are over. asked: what the present round asks. counted: whose updates it has so far.
-    """
-
-    results: tuple[RoundResult, ...] = ()
-    asked: Requested | None = None
-    counted: tuple[str, ...] = ()
-
-
-def _begun(entry: Signed, begun: RunBegun) -> _Place:
-    _by(entry, COORDINATOR, begun.coordinator)
-    return _Place()
-
-
-def _after(place: _Place, entry: Signed, begun: RunBegun) -> _Place:
-    """Return the place after one more entry. Raises: SignatureError if it does not belong there."""
-    stated = entry.statement
-    match stated:
-        case Requested() if place.asked is None:
-            _by(entry, COORDINATOR, begun.coordinator)
-            _require_round(stated, begun.run, place)
-            return replace(place, asked=stated)
-        case Updated() if place.asked is not None:
-            name = stated.participant
-            if name not in begun.roster or name in place.counted:
-                raise SignatureError(f"{name} is not on the roster, or counts twice in a round")
-            _by(entry, name, begun.roster[name])
-            _require_round(stated, begun.run, place)
-            if stated.request not in place.asked.requests:
-                raise SignatureError(f"{name} answers another request than the one of its round")
-            return replace(place, counted=(*place.counted, name))
-        case RoundResult():
-            _by(entry, COORDINATOR, begun.coordinator)
-            _require_round(stated, begun.run, place)
-            _require_counted(stated, place)
-            return _Place((*place.results, stated))
-    raise SignatureError(f"a statement of kind {stated.kind} does not belong here")
-
-
-def _by(entry: Signed, signer: str, key: str) -> None:
-    if entry.signer != signer:
-        raise SignatureError(f"it is signed by {entry.signer} in place of {signer}")
-    entry.check(PublicKey.from_hex(key))
-
-
-def _require_round(stated: Requested | Updated | RoundResult, run: str, place: _Place) -> None:
-    due = len(place.results) + 1
-    if stated.run != run:
-        raise SignatureError(f"it is of run {stated.run}, and the log of run {run}")
-    if stated.round != due:
-        raise SignatureError(f"it is of round {stated.round}, and round {due} is due")
-
-
-def _require_counted(stated: RoundResult, place: _Place) -> None:
-    if tuple(stated.counted) != place.counted or not set(stated.counted) <= set(stated.cohort):
-        raise SignatureError("those who are said to count are not those whose updates are logged")
-    if stated.counted and not stated.stood:
-        raise SignatureError("updates are logged in a round that did not stand")
-    if stated.cohort and place.asked is None:
-        raise SignatureError("a cohort trained, and what it was asked is not logged")
-
-
 def check_attestation(signed: SignedAttestation, log: ReadLog) -> None:
     """Return if the attestation is about this log, and everybody signed it.
 
@@ -173,6 +79,8 @@ def check_attestation(signed: SignedAttestation, log: ReadLog) -> None:
         raise SignatureError("the attestation is of another run, other settings or other data than the log")
     if (attested.rounds, attested.params) != (last.round, last.params):
         raise SignatureError("the attestation has other rounds or parameters than the last result in the log")
+    if attested.counted != counted_by_round(log.results):
+        raise SignatureError("the attestation names others as those who counted than the log does")
     keys = {COORDINATOR: begun.coordinator, **begun.roster}
     if missing := sorted(keys.keys() - signed.signatures.keys()):
         raise SignatureError(f"the attestation is not signed by {', '.join(missing)}")
@@ -216,9 +124,18 @@ def check_records(log: ReadLog, records: Sequence[Record]) -> None:
     if len(played) != len(log.results):
         raise SignatureError(f"rounds.jsonl has {len(played)} rounds, and the log {len(log.results)}")
     for record, result in zip(played, log.results, strict=True):
-        said = (record.get("round"), record.get("stood"), record.get("cohort"), plain(record.get("privacy")))
+        cohort = record.get("cohort", [])  # where participants are hidden, it is told by neither
+        said = (record.get("round"), record.get("stood"), cohort, plain(record.get("privacy")))
         if said != (result.round, result.stood, result.cohort, result.privacy):
             raise SignatureError(f"rounds.jsonl says something else of round {result.round} than the signed result")
+    for record in records:
+        evaluation = record.get("evaluation")
+        sites = evaluation.get("sites", {}) if isinstance(evaluation, dict) else {}
+        signed = log.evaluated.get(record.get("round", 0), ())
+        if unsigned := sorted(set(sites) - set(signed)):
+            raise SignatureError(
+                f"rounds.jsonl has figures of {', '.join(unsigned)} after round {record.get('round')}, who signed none"
+            )
 
 
 def check_privacy(signed: SignedAttestation, figures: PrivacyFigures) -> None:

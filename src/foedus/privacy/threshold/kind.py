@@ -23,6 +23,11 @@ from foedus.privacy.threshold.ring import RING
 class Threshold:
     """Encryption under a key that all participants of a round made together, and only all together can use."""
 
+    @property
+    def value_bits(self) -> int:
+        """The whole word."""
+        return 32
+
     def describe(self) -> str:
         """Return the kind's name, the ring and the flood."""
         return f"threshold 1 ring {RING.degree} {RING.modulus_bits} flood {FLOOD_SECURITY_BITS}"

@@ -1,0 +1,185 @@
+"""Playing one run between organisations: the coordinator's side, over any way to the participants."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from foedus.api.digests import run_digest
+from foedus.api.playing import RunResult, leave_results, play_rounds
+from foedus.api.summary import About, run_summary
+from foedus.config import sections
+from foedus.config.coordinator import coordinated, plain_federation, run_sampler
+from foedus.config.dump import dump_config, relocate
+from foedus.config.ground import Ground, Introduction, agree
+from foedus.config.loading import load_config
+from foedus.config.private_run import idle_entropy
+from foedus.config.problems import refuse_problems
+from foedus.config.sections import RunConfig
+from foedus.config.secure_sums import agreed_sums, pinned_keys
+from foedus.config.side import Side, build_side
+from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
+from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
+from foedus.engines.remote import RemoteEngine
+from foedus.engines.way import Way
+from foedus.federation.events import Observer, ignore
+from foedus.federation.membership import Agree, Begin
+from foedus.federation.messages import Failure, ParticipantId
+from foedus.federation.run_folder import Record, RunFolder, opened
+from foedus.privacy.ledger.guard import run_identity
+from foedus.privacy.signing.pins import Pins
+
+GROUND = "ground.json"  # in the run's folder: what all agreed on before the first round
+
+# Is told of a participant that is lost, refuses, or is back, and why.
+Notice = Callable[[ParticipantId, str], None]
+
+
+@dataclass(frozen=True)
+class Federated:
+    """Whom a run is played with. pins: everybody's identity keys, for secure sums."""
+
+    way: Way
+    names: Sequence[ParticipantId]
+    pins: Pins | None = None
+    notice: Notice = lambda name, what: None
+
+
+def enqueue(config: RunConfig, folder: RunFolder) -> None:
+    """Write down a run that is to be played between organisations.
+
+    Raises: ConfigError if it cannot be; RunFolderError if the folder is taken.
+    """
+    refuse_problems(config)
+    refuse_undeployable(config)
+    if folder.config.exists():
+        raise RunFolderError(f"{folder.path} already holds a run; choose another --name")
+    with opened(folder):
+        folder.write(folder.config, dump_config(relocate(config, folder.path)))
+
+
+def refuse_undeployable(config: RunConfig) -> None:
+    """Check that a run does without what there is none of between organisations.
+
+    Raises: ConfigError with every reason, one a line.
+    """
+    found = []
+    if not isinstance(config.privacy, sections.NoPrivacy):
+        found.append("privacy: does not work between organisations yet; use none")
+    if not isinstance(config.signatures, sections.Unsigned):
+        found.append("signatures: do not work between organisations yet; use none")
+    if isinstance(config.strategy, sections.Custom):
+        found.append("strategy: custom is a program, and programs do not travel; use one that is installed everywhere")
+    if config.local.replay is not None:
+        found.append("local.replay: reads a run's record, which participants do not have; leave it out")
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = ignore) -> RunResult:
+    """Play the run of a folder that `enqueue` made, or go on with it from its last whole round.
+
+    Raises: ConfigError or ModelError if it cannot be set up; RoundError if too few take part, or rounds do not stand.
+    """
+    with opened(folder):
+        config = load_config(folder.config)
+        began = time.perf_counter()
+        engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
+        ground, notes = _set_up(config, folder, engine, federated.notice)
+        side = build_side(config, ground)
+        algorithm = side.algorithm(None, None, idle_entropy())
+        secure = None
+        if not isinstance(config.secure_sum, sections.PlainSum):
+            if federated.pins is None:
+                raise ConfigError("secure_sum: needs everybody's pinned identity keys, and this federation has none")
+            secure = agreed_sums(
+                config,
+                algorithm,
+                ground.weight_bound,
+                identities=pinned_keys(federated.pins, ground.participants),
+                statistics_like=side.statistics_like(),
+                run=engine.run,
+            )
+        federation = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
+        federation = coordinated(federation, None, secure, None)
+        digest = run_digest(side, folder, None, {"ground": ground.as_json()})
+        start_seconds = 0.0
+
+        def ready() -> None:
+            nonlocal start_seconds
+            start_seconds = time.perf_counter() - began
+
+        ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
+        engine.finish()
+        summarise = _summarise(side, folder, notes, lambda: start_seconds)
+        return leave_results(side, ending, folder, observe=observe, summarise=summarise)
+
+
+def _summarise(
+    side: Side, folder: RunFolder, notes: Sequence[str], start_seconds: Callable[[], float]
+) -> Callable[[Sequence[Record], str | None], Mapping[str, Any]]:
+    def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
+        about = About(None, len(side.ground.participants), None, None)
+        summary = run_summary(side, records, folder, about, start_seconds=start_seconds(), stopped=stopped)
+        return {**summary, "notes": [*notes, *summary["notes"]]}
+
+    return summarise
+
+
+def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: Notice) -> tuple[Ground, Sequence[str]]:
+    """Agree with the participants on what the run is about, or tell them what was agreed on before.
+
+    Raises: RoundError if too few take part.
+    """
+    begin = Begin(engine.run, folder.config.read_text(encoding="utf-8"))
+    answers = engine.introduce(begin)
+    told: dict[ParticipantId, Introduction] = {}
+    for name in engine.population():
+        match answers.get(name):
+            case None:
+                notice(name, "did not answer")
+            case Failure(reason):
+                notice(name, f"refused: {reason}")
+            case answer:
+                try:
+                    told[name] = Introduction.of_json(answer.facts)
+                except MessageError as error:
+                    notice(name, f"refused: {error}")
+    place = folder.path / GROUND
+    if place.exists():
+        kept = json.loads(place.read_text(encoding="utf-8"))
+        ground, notes = Ground.of_json(kept["ground"]), list(kept["notes"])
+        engine.only(ground.participants)
+    else:
+        _require_enough_told(config, told, engine.population())
+        engine.only(list(told))
+        ground, notes = agree(config, told), []
+        if learns_tokenizer(config):
+            learnt = learn_tokenizer(config, engine)
+            ground = Ground(ground.participants, ground.labels, learnt.merges, ground.weight_bound)
+            notes = list(learnt.notes)
+        folder.write(place, json.dumps({"ground": ground.as_json(), "notes": notes}))
+    for name, answer in engine.introduce(Agree(ground.as_json())).items():
+        if isinstance(answer, Failure):
+            notice(name, f"refused: {answer.reason}")
+    return ground, notes
+
+
+def _require_enough_told(
+    config: RunConfig, told: Mapping[ParticipantId, Introduction], names: Sequence[ParticipantId]
+) -> None:
+    """Check that enough participants take part for rounds to stand.
+
+    Raises: RoundError.
+    """
+    chosen = config.secure_sum
+    least = max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
+    if len(told) < least:
+        missing = ", ".join(name for name in names if name not in told)
+        raise RoundError(
+            f"{len(told)} of {len(names)} organisations take part, and a round needs {least}; "
+            f"{missing} did not answer or refused"
+        )

@@ -1,0 +1,269 @@
+"""A participant's half of a run between organisations: what it answers, from its own file and its own rows.
+
+It begins with `Begin`, which its file must allow, and plays once `Agree` told it what all agree on. What it remembers
+between rounds lies in its own folder, under the rounds' numbers.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from foedus.config import sections
+from foedus.config.consent import consent
+from foedus.config.ground import Ground, introduce
+from foedus.config.loading import load_config
+from foedus.config.own_data import Own, read_own
+from foedus.config.pace import build_paces
+from foedus.config.private_run import idle_entropy
+from foedus.config.problems import refuse_problems
+from foedus.config.sections import ParticipantFile, RunConfig
+from foedus.config.secure_sums import agreed_sums, pinned_keys, secure_side
+from foedus.config.side import Splits, build_side, rehearse
+from foedus.config.tokenizer import words_of
+from foedus.core.errors import ConfigError, ConsentError, DataError, MessageError, ParticipantError
+from foedus.engines.codec.messages import Answer, Question
+from foedus.engines.site import Site, failure_reason
+from foedus.federation.checkpoints import load_trees, save_trees, sync
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.messages import CountPairs, Counts, Failure, Reply
+from foedus.federation.own_reports import OwnReports
+from foedus.federation.protocols import Memory
+from foedus.models.byte_pairs import WordPairs
+from foedus.privacy.secure_sum.keys import Identities
+from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.pins import Pins, require
+
+_MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
+
+
+@dataclass(frozen=True)
+class Home:
+    """What a participant has before any run.
+
+    name: the organisation's. file: what it brings and allows. folder: where it keeps what runs leave with it.
+    identity, pins: its key, and everybody's; runs with secure sums need them.
+    """
+
+    name: str
+    file: ParticipantFile
+    folder: Path
+    identity: Identity | None = None
+    pins: Pins | None = None
+
+
+@dataclass(frozen=True)
+class _Begun:
+    message: Begin
+    config: RunConfig
+    own: Own
+    told: Told
+    words: WordPairs | None
+
+
+class ParticipantRun:
+    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._begun: _Begun | None = None
+        self._agreed: Agree | None = None
+        self._site: Site | None = None
+
+    def answer(self, question: Question) -> Answer:
+        """Return the answer to one message."""
+        try:
+            return self._answer(question)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this participant's answer only
+            return Failure(failure_reason(error))
+
+    def _answer(self, question: Question) -> Answer:
+        match question:
+            case Begin():
+                return self._begin(question)
+            case Agree():
+                return self._agree(question)
+            case CountPairs():
+                return self._count(question)
+            case Settle():
+                return self._settle(question)
+            case Recall():
+                self._playing().recall(self._recalled(question.round))
+                return Told()
+            case Finish():
+                return Told()
+            case _:
+                return self._playing().answer(question)
+
+    def _begin(self, message: Begin) -> Told:
+        """Read the rows for a run that the own file allows, and tell what the others must know of them."""
+        if self._begun is not None and self._begun.message == message:
+            return self._begun.told
+        config = read_run(message.config, self._home)
+        consent(self._home.file, config)
+        refuse_problems(config)
+        own = read_own(self._home.file, config, self._home.name)
+        told = Told(introduce(config, own.site, own.listed).as_json())
+        self._begun, self._agreed, self._site = (
+            _Begun(message, config, own, told, words_of(config, own.site)),
+            None,
+            None,
+        )
+        return told
+
+    def _count(self, question: CountPairs) -> Reply:
+        begun = self._has_begun()
+        if begun.words is None:
+            raise ParticipantError("it was asked to count pairs, but holds no texts to count in")
+        return Counts(begun.words.count_pairs(question.merges))
+
+    def _agree(self, message: Agree) -> Told:
+        """Load the model and make ready to train."""
+        if self._agreed == message:
+            return Told()
+        begun, home = self._has_begun(), self._home
+        ground = Ground.of_json(message.ground)
+        self._require_own_place(begun, ground)
+        side = build_side(begun.config, ground)
+        plans = None
+        if not isinstance(begun.config.privacy, sections.NoPrivacy):
+            raise ConsentError(
+                "runs with differential privacy do not work between organisations yet; use privacy: none"
+            )
+        algorithm = side.algorithm(None, plans, idle_entropy())
+        examples: Splits = {split: side.task.encode(rows) for split, rows in begun.own.site.splits.items()}
+        rehearse(side, examples.get("train", ()))
+        task = side.site_task(home.name, examples, build_paces(begun.config, ground.participants).get(home.name))
+        secure = None
+        if not isinstance(begun.config.secure_sum, sections.PlainSum):
+            identity, identities = self._keys(ground)
+            sums = agreed_sums(
+                begun.config,
+                algorithm,
+                ground.weight_bound,
+                identities=identities,
+                statistics_like=side.statistics_like(),
+                run=begun.message.run,
+            )
+            secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
+        reports = None if begun.config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
+        site = Site(
+            home.name,
+            algorithm.local,
+            task,
+            device=side.workspace.device,
+            own_reports=reports,
+            secure=secure,
+        )
+        self._agreed, self._site = message, site
+        site.recall(self._recalled(1 << 53))
+        return Told()
+
+    def _require_own_place(self, begun: _Begun, ground: Ground) -> None:
+        """Check that what is said to be agreed on holds what this participant told.
+
+        Raises: MessageError if it does not.
+        """
+        home, labels = self._home, begun.told.facts["labels"]
+        if home.name not in ground.participants:
+            raise MessageError(f"what is said to be agreed on does not name {home.name} among the participants")
+        if isinstance(begun.config.task, sections.TextClassification):
+            known = set(ground.labels or ())
+            if begun.config.task.labels is not None and list(ground.labels or ()) != list(begun.config.task.labels):
+                raise MessageError("the classes that are said to be agreed on are not those of task.labels")
+            if not set(labels or ()) <= known:
+                raise DataError("the classes that are said to be agreed on lack some that this participant told")
+        if ground.weight_bound < begun.told.facts["weight_bound"]:
+            raise MessageError("the largest weight that is said to be agreed on is less than this participant's")
+
+    def _keys(self, ground: Ground) -> tuple[Identity, Identities]:
+        """Return the own key and everybody's pinned ones.
+
+        Raises: SignatureError if somebody's is not pinned.
+        """
+        home = self._home
+        if home.identity is None or home.pins is None:
+            raise ConfigError("secure sums need identity keys, and this participant's kit has none")
+        require(home.pins, home.name, home.identity.public)
+        return home.identity, pinned_keys(home.pins, ground.participants)
+
+    def _settle(self, message: Settle) -> Told:
+        site = self._playing()
+        site.settle(counted=message.counted)
+        if site.memory:
+            path = self._memory(message.round)
+            draft = path.with_suffix(".part")
+            save_trees(draft, site.memory)
+            draft.replace(path)
+            sync(path.parent)
+            for number, old in self._memories():
+                if number < message.round - self._has_begun().config.output.checkpoints:
+                    old.unlink()
+        return Told()
+
+    def _recalled(self, number: int) -> Memory:
+        """Return what was remembered after that round or the last one before it, and forget what came later."""
+        kept: Path | None = None
+        for at, path in self._memories():
+            if at <= number:
+                kept = path
+            else:
+                path.unlink()
+        return {} if kept is None else load_trees(kept)
+
+    def _memories(self) -> list[tuple[int, Path]]:
+        found = [(_MEMORY.fullmatch(path.name), path) for path in self._folder.glob("memory/*")]
+        return sorted((int(match[1]), path) for match, path in found if match is not None)
+
+    def _memory(self, number: int) -> Path:
+        return self._folder / "memory" / f"round-{number:05d}.safetensors"
+
+    @property
+    def _folder(self) -> Path:
+        return run_place(self._home.folder, self._has_begun().message.run)
+
+    def _has_begun(self) -> _Begun:
+        if self._begun is None:
+            raise MessageError("it was not told which run this is")
+        return self._begun
+
+    def _playing(self) -> Site:
+        if self._site is None:
+            raise MessageError("it was not told what all agree on in this run")
+        return self._site
+
+
+def run_place(folder: Path, run: str) -> Path:
+    """Return where a participant keeps what a run leaves with it.
+
+    Raises: MessageError if the run's id is none.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", run):
+        raise MessageError("a run's id is no number of 32 hexadecimal digits")
+    place = folder / "runs" / run
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return place
+
+
+def forget_run(folder: Path, run: str) -> None:
+    """Delete what a run left with a participant."""
+    shutil.rmtree(run_place(folder, run), ignore_errors=True)
+
+
+def read_run(text: str, home: Home) -> RunConfig:
+    """Return the run that the coordinator sent, as it is played here: on this machine's device, in its folder.
+
+    Raises: ConfigError if it is none.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError):
+        raise ConfigError("the run that the coordinator sent is no YAML") from None
+    if not isinstance(values, dict):
+        raise ConfigError("the run that the coordinator sent is no mapping")
+    config = load_config(values).rooted(home.file.root)
+    return config.model_copy(update={"device": home.file.device})

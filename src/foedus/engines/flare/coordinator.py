@@ -1,0 +1,63 @@
+"""What runs in FLARE's job at the server: it passes frames between the coordinator's hub and the network.
+
+FLARE starts it by name; this module imports nvflare, so nothing else imports it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from nvflare.collab import collab
+from nvflare.collab.api.context import get_call_context, set_call_context
+
+from foedus.engines.flare.environment import LINK
+from foedus.engines.link.frames import receive_frame, send_frame
+from foedus.engines.link.sockets import HUB
+
+LANES = 2  # calls that may be on their way to one site at once
+
+
+class FlareCoordinator:
+    """The server's end of FLARE's job; the job lasts until the coordinator closes its lanes."""
+
+    @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
+    def relay(self) -> None:
+        """Carry frames from the hub to every site of the job, each lane in a thread of its own."""
+        context = get_call_context()
+        threads = [
+            threading.Thread(target=_lane, args=(client, context), daemon=True)
+            for client in list(collab.clients)
+            for _ in range(LANES)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _lane(client: Any, context: Any) -> None:
+    set_call_context(context)  # it is kept by thread
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(Path(os.environ[LINK]) / HUB))
+            send_frame(connection, {"site": client.name})
+            while True:
+                frame, body = receive_frame(connection)
+                answer, content = _called(client, frame, bytes(body))
+                send_frame(connection, answer, [content])
+        except OSError:
+            return  # the coordinator is gone, or wants no more of this job
+
+
+def _called(client: Any, frame: Any, body: bytes) -> tuple[dict[str, Any], bytes]:
+    """Return a site's answer to a frame, or that there is none."""
+    try:
+        header, content = client(timeout=float(frame["timeout"])).call(json.dumps(frame["header"]).encode(), body)
+        return {"header": json.loads(header)}, content
+    except Exception as error:  # noqa: BLE001 - whatever FLARE raises, the call did not get through
+        return {"header": None, "error": type(error).__name__}, b""

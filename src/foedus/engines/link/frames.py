@@ -1,0 +1,61 @@
+"""Frames between processes of one machine: a short header of JSON and a body of bytes, over a local socket."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foedus.core.errors import MessageError
+
+MAX_HEADER_BYTES = 1 << 20
+MAX_BODY_BYTES = 1 << 26
+_LENGTHS = 8  # bytes: two numbers, most significant byte first
+
+Header = Mapping[str, Any]
+Piece = bytes | bytearray | memoryview
+
+
+def send_frame(connection: socket.socket, header: Header, body: Sequence[Piece] = ()) -> None:
+    """Send a frame.
+
+    Raises: OSError if the other side is gone.
+    """
+    text = json.dumps(header).encode()
+    size = sum(len(piece) for piece in body)
+    if len(text) > MAX_HEADER_BYTES or size > MAX_BODY_BYTES:
+        raise MessageError(f"a frame of {len(text)} and {size} bytes was to be sent; cut it in pieces")
+    connection.sendall(len(text).to_bytes(4, "big") + size.to_bytes(4, "big") + text)
+    for piece in body:
+        connection.sendall(piece)
+
+
+def receive_frame(connection: socket.socket) -> tuple[Header, bytearray]:
+    """Return the next frame's header and body.
+
+    Raises: OSError if the other side is gone; MessageError if it sends no frames.
+    """
+    lengths = _receive(connection, _LENGTHS)
+    text, size = int.from_bytes(lengths[:4], "big"), int.from_bytes(lengths[4:], "big")
+    if text > MAX_HEADER_BYTES or size > MAX_BODY_BYTES:
+        raise MessageError(f"a frame announces {text} and {size} bytes, more than a frame has")
+    try:
+        header = json.loads(_receive(connection, text))
+    except (ValueError, RecursionError):
+        raise MessageError("a frame's header is no JSON") from None
+    if not isinstance(header, dict):
+        raise MessageError("a frame's header is no mapping")
+    return header, _receive(connection, size)
+
+
+def _receive(connection: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    at = 0
+    while at < size:
+        got = connection.recv_into(view[at:])
+        if got == 0:
+            raise ConnectionResetError("the other side closed the connection")
+        at += got
+    return data

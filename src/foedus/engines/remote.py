@@ -1,0 +1,216 @@
+"""The engine of a run between organisations: requests and replies as bytes, over any way to the participants.
+
+What participants remember stays with them. They keep it under the numbers of the rounds, so that a run which goes on
+from a checkpoint calls them back to the same round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from foedus.core.errors import MessageError, RunFolderError
+from foedus.engines.codec.messages import Answer, Question, decode_answer, encode_question
+from foedus.engines.codec.tensors import Limits, Piece
+from foedus.engines.way import Letter, Silence, Way
+from foedus.federation.checkpoints import sync
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.messages import (
+    CountPairs,
+    Evaluate,
+    Failure,
+    ParticipantId,
+    Reply,
+    Request,
+    SecureSumStep,
+    Train,
+)
+
+INDEX = "participants.json"
+
+
+class RemoteEngine:
+    """Participants that are reached over a way.
+
+    One that does not answer in time has dropped out: it is asked nothing more until it can be reached again, which is
+    tried whenever work begins. It is then told anew what the run is, and where it stands.
+    run: the run's id. names: all participants. notice: is told who is lost, why, and who is back.
+    """
+
+    def __init__(
+        self,
+        way: Way,
+        run: str,
+        names: Sequence[ParticipantId],
+        *,
+        limits: Limits | None = None,
+        notice: Callable[[ParticipantId, str], None] = lambda name, what: None,
+    ) -> None:
+        self._way = way
+        self.run = run
+        self._names = tuple(names)
+        self._limits = limits or Limits()
+        self._notice = notice
+        self._setup: tuple[Begin | Agree, ...] = ()
+        self._ready: dict[ParticipantId, int] = {}  # how many of the setup's messages each one knows
+        self._absent: set[ParticipantId] = set()
+        self._round = 0
+        self._trained: set[ParticipantId] = set()
+        self._due: dict[ParticipantId, Settle | Recall] = {}
+
+    def population(self) -> Sequence[ParticipantId]:
+        """Return every participant, in the order given."""
+        return self._names
+
+    def only(self, names: Sequence[ParticipantId]) -> None:
+        """Go on with these participants alone."""
+        self._names = tuple(names)
+
+    def introduce(self, message: Begin | Agree) -> Mapping[ParticipantId, Told | Failure]:
+        """Tell everybody what the run is, or what all agree on, and return what each answers.
+
+        Whoever comes back later is told it too.
+        """
+        self._setup = (*self._setup, message)
+        answers = self._ask(dict.fromkeys(self._names, message))
+        found = {name: answer for name, answer in answers if isinstance(answer, Told | Failure)}
+        for name, answer in found.items():
+            if isinstance(answer, Told) and name not in self._absent:
+                self._ready[name] = len(self._setup)
+        return found
+
+    def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
+        """Send all requests and yield replies as they come; a reply that cannot be read is a Failure."""
+        asked = {name: request for name, request in requests.items() if name in self._names}
+        if any(_begins_work(request) for request in asked.values()):
+            self._find_again(asked)
+            self._catch_up([name for name in asked if name not in self._absent])
+        asked = {name: request for name, request in asked.items() if name not in self._absent}
+        for name, request in asked.items():
+            if (clock := _clock_of(request)) is not None:
+                self._round = clock + 1
+                self._trained.add(name)
+        for name, answer in self._ask(asked):
+            yield name, answer if not isinstance(answer, Told) else Failure("answered another question")
+
+    def settle(self, counted: Collection[ParticipantId]) -> None:
+        """Tell those who trained since the last call whether their update is in the model."""
+        self._due |= {name: Settle(self._round, name in counted) for name in self._trained}
+        self._trained = set()
+        self._deliver([name for name in self._due if name not in self._absent])
+
+    def save_memories(self, folder: Path) -> None:
+        """Write down which round it is; what they remember, participants keep themselves."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDEX).write_text(json.dumps({"round": self._round}))
+        sync(folder / INDEX)
+        sync(folder)
+
+    def load_memories(self, folder: Path) -> None:
+        """Make the participants go back to the round of a folder of save_memories.
+
+        Raises: RunFolderError if the file is missing or damaged.
+        """
+        try:
+            self._round = int(json.loads((folder / INDEX).read_text())["round"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{folder / INDEX} cannot be read; it is missing or damaged") from error
+        self._trained = set()
+        self._due = dict.fromkeys(self._names, Recall(self._round))
+        self._deliver([name for name in self._names if name not in self._absent])
+
+    def finish(self) -> None:
+        """Tell everybody who is there that the run is over."""
+        for _ in self._ask({name: Finish() for name in self._names if name not in self._absent}):
+            pass
+
+    def absent(self) -> Collection[ParticipantId]:
+        """Return those who are given up until they are found again."""
+        return frozenset(self._absent)
+
+    def _find_again(self, asked: Collection[ParticipantId]) -> None:
+        """Tell those who are back what they missed."""
+        lost = [name for name in asked if name in self._absent]
+        for name in self._way.reachable(lost):
+            self._absent.discard(name)
+            self._ready[name] = 0  # it may have been started anew
+            self._due.setdefault(name, Recall(self._round))
+            self._notice(name, "is back")
+
+    def _catch_up(self, names: Sequence[ParticipantId]) -> None:
+        """Bring everybody to where the run stands."""
+        for step, message in enumerate(self._setup):
+            late = [name for name in names if self._ready.get(name, 0) <= step and name not in self._absent]
+            for name, answer in self._ask(dict.fromkeys(late, message)):
+                if isinstance(answer, Told):
+                    self._ready[name] = step + 1
+                else:
+                    self._lose(name, answer.reason if isinstance(answer, Failure) else "answered another question")
+        self._deliver([name for name in names if name in self._due and name not in self._absent])
+
+    def _deliver(self, names: Sequence[ParticipantId]) -> None:
+        """Deliver what is due to some; what does not arrive stays due."""
+        due = {name: self._due[name] for name in names if name in self._due}
+        for name, answer in self._ask(due):
+            if isinstance(answer, Told):
+                del self._due[name]
+
+    def _ask(self, questions: Mapping[ParticipantId, Question]) -> Iterator[tuple[ParticipantId, Answer]]:
+        """Ask and yield what comes back. Who cannot be reached is lost, and not yielded."""
+        encoded: dict[int, list[Piece]] = {}
+        letters = {}
+        for name, question in questions.items():
+            if id(question) not in encoded:
+                encoded[id(question)] = encode_question(question)
+            letters[name] = Letter(self.run, kind_of(question), encoded[id(question)])
+        if not letters:
+            return
+        for name, came in self._way.ask(letters):
+            if isinstance(came, Silence):
+                if not came.reached:
+                    self._lose(name, came.reason)
+                    continue
+                yield name, Failure(came.reason)
+                continue
+            try:
+                answer = decode_answer(came, self._limits)
+            except MessageError as error:
+                answer = Failure(f"sent a reply that cannot be read: {error}")
+            yield name, answer
+
+    def _lose(self, name: ParticipantId, why: str) -> None:
+        if name not in self._absent:
+            self._absent.add(name)
+            self._notice(name, why)
+
+
+def kind_of(question: Question) -> str:
+    """Return what a question asks for, in a word."""
+    match question:
+        case Train():
+            return "train"
+        case Evaluate():
+            return "evaluate"
+        case CountPairs():
+            return "count"
+        case SecureSumStep(of=None):
+            return "step"
+        case SecureSumStep(of=of):
+            return "train" if isinstance(of, Train) else "evaluate"
+        case Begin():
+            return "begin"
+        case Agree():
+            return "agree"
+        case Settle() | Recall() | Finish():
+            return "notice"
+
+
+def _begins_work(request: Request) -> bool:
+    return not (isinstance(request, SecureSumStep) and request.of is None)
+
+
+def _clock_of(request: Request) -> int | None:
+    """Return the round that a request trains in, counted from 0; None if it does not train."""
+    train = request.of if isinstance(request, SecureSumStep) else request
+    return train.broadcast.clock.round if isinstance(train, Train) else None

@@ -1,0 +1,40 @@
+"""The way to participants on other machines: bytes there, bytes back, and nothing raised."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from foedus.federation.messages import ParticipantId
+
+Pieces = Sequence[bytes | bytearray | memoryview]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message to one participant. kind: what is asked, for deadlines and the participant's rules."""
+
+    run: str
+    kind: str
+    content: Pieces
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Nothing came back. reason: fit for a record. reached: whether the participant was there to say so itself."""
+
+    reason: str
+    reached: bool = False
+
+
+class Way(Protocol):
+    """How letters get to participants."""
+
+    def ask(self, letters: Mapping[ParticipantId, Letter]) -> Iterator[tuple[ParticipantId, bytearray | Silence]]:
+        """Send all letters at once and yield one answer to each as they come."""
+        ...
+
+    def reachable(self, names: Collection[ParticipantId]) -> Collection[ParticipantId]:
+        """Return those who can be reached now and are not busy."""
+        ...
