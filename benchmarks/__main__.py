@@ -16,6 +16,7 @@ from benchmarks import (
     pretraining_quality,
     private_gradients,
     secure_sum,
+    signatures,
     simulation,
     start,
     threshold_sum,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "accounting": accounting.main,
     "pretraining": pretraining.main,
     "secure_sum": secure_sum.main,
+    "signatures": signatures.main,
     "threshold_sum": threshold_sum.main,
     "private_gradients": private_gradients.main,
 }
