@@ -11,6 +11,7 @@ import sys
 from benchmarks import (
     accounting,
     compression,
+    distributed_dp,
     memory,
     pretraining,
     pretraining_quality,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "pretraining": pretraining.main,
     "secure_sum": secure_sum.main,
     "signatures": signatures.main,
+    "distributed_dp": distributed_dp.main,
     "threshold_sum": threshold_sum.main,
     "private_gradients": private_gradients.main,
 }

@@ -11,10 +11,11 @@ from typing import assert_never
 from foedus.config import sections
 from foedus.config.ground import weight_bound
 from foedus.core.entropy import Entropy
-from foedus.core.errors import ConfigError, SecureSumError, SignatureError
+from foedus.core.errors import ConfigError, MissingExtra, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
+from foedus.privacy.encrypted_sum.cost import cost_of_ckks
 from foedus.privacy.encrypted_sum.kind import Ckks
 from foedus.privacy.encrypted_sum.parameters import choose
 from foedus.privacy.encrypted_sum.seal import require_library
@@ -153,14 +154,18 @@ def build_kind(chosen: sections.Masks | sections.Ckks | sections.Threshold, part
 def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     """Return what each kind of secure_sum would cost in a round of this run.
 
-    A kind that is not chosen has its default rules. With too few participants for it, it is left out.
+    A kind that is not chosen has its default rules. With too few participants for it, it is left out, and so is
+    one whose extra is not installed.
     """
     chosen = config.secure_sum
     masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
+    ckks = chosen if isinstance(chosen, sections.Ckks) else sections.Ckks()
     threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
     with suppress(SecureSumError):
         costs.append(cost_of_masks(load, build_rules(masks)))
+    with suppress(SecureSumError, MissingExtra):
+        costs.append(cost_of_ckks(load, build_rules(ckks)))
     with suppress(SecureSumError):
         costs.append(cost_of_threshold(load, build_rules(threshold)))
     return costs
