@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -66,10 +67,14 @@ class _Begun:
 
 
 class ParticipantRun:
-    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure."""
+    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure.
 
-    def __init__(self, home: Home) -> None:
+    mark: is called whenever training or evaluation gets on.
+    """
+
+    def __init__(self, home: Home, mark: Callable[[], None] = lambda: None) -> None:
         self._home = home
+        self._mark = mark
         self._begun: _Begun | None = None
         self._agreed: Agree | None = None
         self._site: Site | None = None
@@ -137,7 +142,8 @@ class ParticipantRun:
         algorithm = side.algorithm(None, plans, idle_entropy())
         examples: Splits = {split: side.task.encode(rows) for split, rows in begun.own.site.splits.items()}
         rehearse(side, examples.get("train", ()))
-        task = side.site_task(home.name, examples, build_paces(begun.config, ground.participants).get(home.name))
+        pace = build_paces(begun.config, ground.participants).get(home.name)
+        task = replace(side.site_task(home.name, examples, pace), mark=self._mark)
         secure = None
         if not isinstance(begun.config.secure_sum, sections.PlainSum):
             identity, identities = self._keys(ground)

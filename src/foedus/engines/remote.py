@@ -202,8 +202,10 @@ def kind_of(question: Question) -> str:
             return "begin"
         case Agree():
             return "agree"
-        case Settle() | Recall() | Finish():
+        case Settle() | Recall():
             return "notice"
+        case Finish():
+            return "finish"
 
 
 def _begins_work(request: Request) -> bool:
