@@ -18,7 +18,7 @@ from pathlib import Path
 from foedus.config.consent import require_upload
 from foedus.config.own_data import load_participant_file
 from foedus.config.participant import Home, ParticipantRun
-from foedus.config.signed_run import PASSPHRASE, PINS
+from foedus.config.signed_run import PASSPHRASE
 from foedus.core.errors import FoedusError
 from foedus.engines.child import MARK
 from foedus.engines.codec.messages import decode_question, encode_answer
@@ -27,6 +27,7 @@ from foedus.engines.link.frames import receive_long, send_long
 from foedus.engines.site import failure_reason
 from foedus.federation.messages import Failure
 from foedus.privacy.signing.key_files import is_encrypted, load_private, private_path
+from foedus.privacy.signing.key_folder import PINS
 from foedus.privacy.signing.pins import load_pins
 
 MARKS_EVERY_S = 1.0
