@@ -85,6 +85,14 @@ def test_the_log_and_the_attestation_say_who_is_in_each_sum_and_nothing_of_singl
     assert len(set(vectors)) == 15
 
 
+def test_an_encrypted_run_is_signed_as_a_masked_one_is(tmp_path: Path) -> None:
+    pytest.importorskip("tenseal")
+    config = with_keys(tmp_path, rounds={"count": 1}, evaluation={"per_site": False, "every": 1}, secure_sum="ckks")
+    found = foedus.verify(foedus.run(config).folder, keys=tmp_path / "keys")
+    assert found.updates == 3
+    assert "the participants of 3 secure sums signed their terms, and whose vectors are in them" in found.checks
+
+
 Change = Callable[[list[Signed], Callable[[Any, str], Signed]], None]
 
 

@@ -100,7 +100,7 @@ def check_ways(config: sections.RunConfig, log: ReadLog) -> None:
     """
     if log.begun.rounds != (shown := shown_of_rounds(config)):
         raise SignatureError(f"the log shows {log.begun.rounds} rounds, and by the configuration they are {shown}")
-    if isinstance(config.secure_sum, sections.Masks):
+    if not isinstance(config.secure_sum, sections.PlainSum):
         rules = build_rules(config.secure_sum)
         due = {"update": {rules}, "evaluation": {rules, replace(rules, threshold=0)}}
         terms = [found.terms for found in log.sums]

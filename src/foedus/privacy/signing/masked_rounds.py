@@ -2,6 +2,7 @@
 
 Participants sign the terms with their keys of the round, and the list of survivors, inside the protocol. These
 signatures go into the log as they are. What the protocol leaves unsigned, the masked vector, its sender signs.
+Encrypted sums agree on rosters and survivors by the same messages.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 
 from foedus.core.errors import SecureSumError, SignatureError
 from foedus.federation.messages import ParticipantId, Request, SecureSumStep
+from foedus.privacy.encrypted_sum.messages import EncryptedVector, SeedDelivery, SumToOpen
 from foedus.privacy.secure_sum import keys
-from foedus.privacy.secure_sum.messages import Agreement, Delivery, SurvivorList
+from foedus.privacy.secure_sum.messages import Agreement, Delivery, MaskedVector, SurvivorList
 from foedus.privacy.secure_sum.roster import ROSTER, Roster, survivors_statement
 from foedus.privacy.secure_sum.terms import KIND as TERMS
 from foedus.privacy.secure_sum.terms import Terms
@@ -20,66 +22,90 @@ from foedus.privacy.secure_sum.wire import kind_of
 from foedus.privacy.signing.identity import PublicKey
 from foedus.privacy.signing.statements import Purpose, Summed
 
+# Messages of masks and of encrypted sums: the exchange that vectors answer, those vectors, and the signatures.
+_DELIVERIES = {
+    Delivery.KIND: lambda message: Delivery.decode(message).sharers,
+    SeedDelivery.KIND: lambda message: SeedDelivery.decode(message).sharers,
+}
+_AGREEMENTS = {
+    Agreement.KIND: lambda message: Agreement.decode(message).signatures,
+    SumToOpen.KIND: lambda message: SumToOpen.decode(message).agreement.signatures,
+}
+_VECTORS = {
+    MaskedVector.KIND: lambda message: MaskedVector.decode(message).roster,
+    EncryptedVector.KIND: lambda message: EncryptedVector.decode(message).roster,
+}
+
+
+def roster_of_vector(message: bytes | memoryview) -> str | None:
+    """Return the digest of the roster that a masked or an encrypted vector is for; None if the message is neither.
+
+    Raises: SecureSumError if it only begins like one.
+    """
+    read = _VECTORS.get(kind_of(message) or 0)
+    return None if read is None else read(message).hex()
+
 
 @dataclass
 class WatchedSum:
-    """The coordinator's messages of one secure sum, by kind: everybody is sent the same, but for sealed shares."""
+    """What the coordinator's messages of one secure sum say: everybody is sent the same, but for what is sealed.
 
-    _messages: dict[int, bytes] = field(default_factory=dict)
-    _latest: int | None = None
+    terms, roster: the protocol's own bytes. expects_vectors: whether vectors answer the latest exchange.
+    """
+
+    terms: bytes = b""
+    roster: bytes = b""
+    expects_vectors: bool = False
+    _sharers: Sequence[int] = ()
+    _survivors: Sequence[int] = ()
+    _signatures: Mapping[int, bytes] = field(default_factory=dict)
 
     def sent(self, requests: Mapping[ParticipantId, Request]) -> None:
-        """Take note of one exchange's messages."""
-        for request in requests.values():
-            assert isinstance(request, SecureSumStep), "a sum goes on with its steps"
-            kind = kind_of(request.message)
-            if kind is None:
-                raise SignatureError("a sum of a kind that cannot be logged yet was to be signed")
-            self._latest = kind
-            self._messages[kind] = request.message
-            return
+        """Take note of one exchange's messages, which are all of one kind.
 
-    @property
-    def expects_vectors(self) -> bool:
-        """Whether masked vectors answer the latest exchange."""
-        return self._latest == Delivery.KIND
+        Raises: SignatureError if they are of a protocol that cannot be logged.
+        """
+        request = next(iter(requests.values()))
+        assert isinstance(request, SecureSumStep), "a sum goes on with its steps"
+        message, kind = request.message, kind_of(request.message)
+        self.expects_vectors = kind in _DELIVERIES
+        if kind == TERMS:
+            self.terms = message
+        elif kind == ROSTER:
+            self.roster = message
+        elif kind in _DELIVERIES:
+            self._sharers = _DELIVERIES[kind](message)
+        elif kind == SurvivorList.KIND:
+            self._survivors = SurvivorList.decode(message).survivors
+        elif kind in _AGREEMENTS:
+            self._signatures = _AGREEMENTS[kind](message)
+        else:
+            raise SignatureError("a secure sum of a kind that cannot be logged was to be signed; use signatures: none")
 
     @property
     def roster_digest(self) -> str:
-        """The digest of the sum's roster. Raises: SecureSumError if there is none yet."""
-        return self._roster().digest.hex()
+        """The digest of the sum's roster."""
+        return Roster.decode(self.roster).digest.hex()
 
     @property
     def survivors(self) -> Sequence[ParticipantId]:
         """Who is in the sum, in the roster's order."""
-        names = self._roster().names
-        return [names[place] for place in SurvivorList.decode(self._message(SurvivorList.KIND)).survivors]
+        names = Roster.decode(self.roster).names
+        return [names[place] for place in self._survivors]
 
     def summed(self, run: str, number: int, purpose: Purpose) -> Summed:
-        """Return what the log says of the sum.
-
-        Raises: SecureSumError if it did not get as far as that everybody agreed.
-        """
-        names = self._roster().names
-        agreement = Agreement.decode(self._message(Agreement.KIND)).signatures
+        """Return what the log says of the sum, once it is opened."""
+        names = Roster.decode(self.roster).names
         return Summed(
             run=run,
             round=number,
             purpose=purpose,
-            terms=self._message(TERMS).hex(),
-            roster=self._message(ROSTER).hex(),
-            sharers=list(Delivery.decode(self._message(Delivery.KIND)).sharers),
-            survivors=list(SurvivorList.decode(self._message(SurvivorList.KIND)).survivors),
-            agreement={names[place]: signature.hex() for place, signature in agreement.items()},
+            terms=self.terms.hex(),
+            roster=self.roster.hex(),
+            sharers=list(self._sharers),
+            survivors=list(self._survivors),
+            agreement={names[place]: signature.hex() for place, signature in self._signatures.items()},
         )
-
-    def _roster(self) -> Roster:
-        return Roster.decode(self._message(ROSTER))
-
-    def _message(self, kind: int) -> bytes:
-        if kind not in self._messages:
-            raise SecureSumError("a secure sum was to be logged that did not come so far")
-        return self._messages[kind]
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,10 @@ from foedus.federation.messages import (
     Train,
 )
 from foedus.federation.protocols import Engine
-from foedus.privacy.secure_sum.messages import MaskedVector
-from foedus.privacy.secure_sum.wire import kind_of
 from foedus.privacy.signing.digests import evaluation_digest, request_digest, update_digest
 from foedus.privacy.signing.identity import Identity, PublicKey
 from foedus.privacy.signing.log import Witness
+from foedus.privacy.signing.masked_rounds import roster_of_vector
 from foedus.privacy.signing.receipts import Kept, ReceiptFile, check_chain
 from foedus.privacy.signing.statements import (
     Attestation,
@@ -157,7 +156,8 @@ class SigningSide:
 
         Raises: SignatureError if nothing was asked; ParticipantError if an encoded tree cannot be decoded.
         """
-        inside = isinstance(reply, SecureSumAnswer) and kind_of(reply.message) != MaskedVector.KIND
+        roster = roster_of_vector(reply.message) if isinstance(reply, SecureSumAnswer) else None
+        inside = isinstance(reply, SecureSumAnswer) and roster is None
         if inside or not is_signed(request) or not isinstance(reply, LocalUpdate | Evaluation | SecureSumAnswer):
             return SignedReply(self.name, reply)  # what of a sum's other messages counts is signed inside the protocol
         if self._asked is None:
@@ -172,7 +172,7 @@ class SigningSide:
                 salt = self._salts[asked.round] = secrets.token_hex(SALT_BYTES)
                 statement = Evaluated.model_validate({**said, "figures": evaluation_digest(reply.sums, salt).hex()})
             case SecureSumAnswer():
-                sent = {"roster": MaskedVector.decode(reply.message).roster.hex(), "vector": vector_digest(reply)}
+                sent = {"roster": roster, "vector": vector_digest(reply)}
                 statement = Masked.model_validate({**said, "purpose": asked.purpose, **sent})
         return SignedReply(self.name, reply, sign(statement, self.identity, self.name), salt)
 

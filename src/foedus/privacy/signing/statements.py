@@ -33,8 +33,9 @@ class RunBegun(_Strict):
     """The first entry of a log: which run it is of, and whose keys count in it.
 
     settings: digest of config.yaml. inputs: digest of settings, every participant's rows and base weights.
-    rounds: what the log tells of a round: plain: each update that counted. masked: whose masked vectors are in its
-        sum. sealed: its result alone, with a commitment to the updates that shows neither whose nor how many.
+    rounds: what the log tells of a round: plain: each update that counted. masked: whose masked, or encrypted,
+        vectors are in its sum. sealed: its result alone, with a commitment to the updates that shows neither whose nor
+        how many.
     """
 
     kind: Literal["run"] = "run"
@@ -85,9 +86,9 @@ class Evaluated(_Strict):
 
 
 class Masked(_Strict):
-    """What a participant sends into a secure sum: nobody but itself knows what is under its masks.
+    """What a participant sends into a secure sum: nobody but itself knows what is under its masks, or encryption.
 
-    roster: digest of the sum's roster. vector: digest of the message with the masked vector.
+    roster: digest of the sum's roster. vector: digest of the message with the masked, or encrypted, vector.
     """
 
     kind: Literal["masked"] = "masked"

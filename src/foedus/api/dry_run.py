@@ -1,0 +1,185 @@
+"""What would leave an organisation in a run, by name, shape and bytes: from its own file, the run's, and the model.
+
+Its side of the run is built as in the run itself; nothing is trained, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from foedus.api.run import ConfigLike, as_config
+from foedus.config import sections
+from foedus.config.consent import consent, require_upload
+from foedus.config.ground import Ground, introduce
+from foedus.config.own_data import load_participant_file, read_own
+from foedus.config.private_run import idle_entropy
+from foedus.config.problems import refuse_problems
+from foedus.config.sections import RunConfig
+from foedus.config.secure_sums import build_rules
+from foedus.config.side import Side, build_side
+from foedus.core.errors import SecureSumError
+from foedus.engines.codec.messages import encode_answer
+from foedus.federation.membership import Told
+from foedus.federation.messages import Evaluation, LocalUpdate, Trees
+from foedus.federation.protocols import Algorithm, ServerState
+from foedus.privacy.secure_sum.contents import Contents, Scale, contents_of_evaluations, contents_of_updates
+from foedus.privacy.secure_sum.cost import Load, cost_of_masks
+
+TOLD, UPDATE, EVALUATION = "before the first round", "update of each round", "evaluation"
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """One thing that would leave. kind: its type, or what it is. size: in bytes, as it stands in the message."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One message of a run. times: how often it is sent. alone: whether others see it by itself.
+
+    size: the whole message in bytes; under masks, all that a participant sends for this sum.
+    """
+
+    name: str
+    items: Sequence[Leaving]
+    size: int
+    times: int
+    alone: bool
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What would leave an organisation. facts: what it tells of its rows, as it would. sums: how updates travel."""
+
+    run: str
+    organisation: str
+    facts: Mapping[str, Any]
+    phases: Sequence[Phase]
+    sums: str
+    largest: int
+    allowed: int
+
+
+def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[str] = ()) -> DryRun:
+    """Return what would leave the organisation of this name in a run. No row is shown, and none would leave.
+
+    data: its own file. organisations: all of the federation.
+    Raises: ConsentError with what the file does not allow; as `foedus.run` for what cannot work.
+    """
+    file, run = load_participant_file(data), as_config(config, ())
+    consent(file, run)
+    run = run.model_copy(update={"device": file.device}).rooted(run.root)
+    refuse_problems(run)
+    own = read_own(file, run, name)
+    introduction = introduce(run, own.site)
+    labels = _labels(run, own.listed, introduction.labels)
+    names = tuple(dict.fromkeys([name, *organisations]))
+    side = build_side(_for(run, len(names)), Ground(names, labels, None, introduction.weight_bound))
+    phases = [_told(introduction.as_json()), *_rounds(side, run)]
+    largest = max(phase.size for phase in phases)
+    require_upload(file, largest, "the largest message of this run")
+    sums = run.secure_sum.kind
+    return DryRun(run.name, name, introduction.as_json(), phases, sums, largest, file.limits.upload_bytes)
+
+
+def _labels(run: RunConfig, listed: Sequence[str] | None, held: Sequence[str] | None) -> Sequence[str] | None:
+    """Return classes to build the model with: the own ones, where others' are not known yet."""
+    if not isinstance(run.task, sections.TextClassification):
+        return None
+    return run.task.labels or listed or held
+
+
+def _for(run: RunConfig, organisations: int) -> RunConfig:
+    """Return the run as one that so few participants can play: who else comes is not known here."""
+    least = min(run.rounds.min_reports, organisations)
+    rounds = run.rounds.model_copy(update={"min_reports": least, "joins": {}, "leaves": {}, "cohort": sections.All()})
+    return run.model_copy(update={"rounds": rounds}).rooted(run.root)
+
+
+def _told(facts: Mapping[str, Any]) -> Phase:
+    items = [Leaving(key, (), "told", len(str(value))) for key, value in facts.items() if value is not None]
+    return Phase(TOLD, items, _bytes(encode_answer(Told(facts))), 1, alone=True)
+
+
+def _rounds(side: Side, run: RunConfig) -> Sequence[Phase]:
+    algorithm = side.algorithm(None, None, idle_entropy())
+    update = algorithm.sample_update(side.initial, {"loss": 0.0})
+    evaluations = 1 + run.rounds.count // run.evaluation.every
+    statistics = side.statistics_like()
+    if isinstance(run.secure_sum, sections.PlainSum):
+        return [
+            Phase(UPDATE, _items(update), _bytes(encode_answer(update)), run.rounds.count, alone=True),
+            Phase(
+                EVALUATION,
+                [_tensor(key, tensor) for key, tensor in statistics.items()],
+                _bytes(encode_answer(Evaluation(statistics))),
+                evaluations,
+                alone=True,
+            ),
+        ]
+    contents = _contents(side, algorithm)
+    of_evaluations = contents_of_evaluations(statistics, Scale(1.0, 1.0, len(side.ground.participants)))
+    sent = _bytes(encode_answer(update))
+    return [
+        Phase(UPDATE, _words(contents), _masked(side, contents, sent), run.rounds.count, alone=False),
+        Phase(EVALUATION, _words(of_evaluations), _masked(side, of_evaluations, 0), evaluations, alone=False),
+    ]
+
+
+def _contents(side: Side, algorithm: Algorithm) -> Contents:
+    in_turn = algorithm.in_turn(ServerState(0, side.initial, algorithm.init(side.initial)))
+    averaged, summed = (algorithm.templates(in_turn, averaged=kind) for kind in (True, False))
+    return contents_of_updates(averaged, summed, Scale(1.0, 1.0, len(side.ground.participants)))
+
+
+def _masked(side: Side, contents: Contents, plain: int) -> int:
+    """Return all that a participant sends for one sum."""
+    chosen, names = side.config.secure_sum, side.ground.participants
+    assert not isinstance(chosen, sections.PlainSum), "whoever calls has asked"
+    try:
+        return cost_of_masks(Load(names, plain, 0, contents.layout), build_rules(chosen)).up_bytes
+    except SecureSumError:  # too few organisations are known here to say how many messages there are
+        return sum(width // 8 * count for width, count in contents.layout.counts)
+
+
+def _words(contents: Contents) -> list[Leaving]:
+    return [
+        Leaving(
+            entry.name, entry.shape, f"{entry.grid.width}-bit words", math.prod(entry.shape) * entry.grid.width // 8
+        )
+        for entry in contents.entries
+    ]
+
+
+def _spoken(name: str) -> str:
+    """Return a place in a sum as people write it: its parts stand there as a JSON list."""
+    return "/".join(json.loads(name)) if name.startswith("[") else name
+
+
+def _items(update: LocalUpdate) -> list[Leaving]:
+    trees: Trees = {**update.averaged, **update.summed}
+    items = [_tensor(f"{part}/{key}", tensor) for part, tree in trees.items() for key, tensor in tree.items()]
+    items += [Leaving(part, (), "compressed tree", tree.byte_size()) for part, tree in update.encoded.items()]
+    figures = ["weight", *update.metrics, *update.counts]
+    return [*items, *(Leaving(name, (), "number", 8) for name in figures)]
+
+
+def _tensor(name: str, tensor: Tensor) -> Leaving:
+    size = tensor.numel() * tensor.element_size()
+    return Leaving(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), size)
+
+
+def _bytes(pieces: Sequence[Any]) -> int:
+    return sum(len(piece) for piece in pieces)
