@@ -46,7 +46,7 @@ def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> N
             "rounds.cohort.size: is 2, and secure_sum.min_cohort is 3",
         ),
         (
-            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}},
+            {"task": TEXT, "strategy": {"kind": "fedavg", "weighting": "tokens"}, "privacy": RECORDS},
             "secure_sum.max_weight: is needed with strategy.weighting tokens",
         ),
         (

@@ -15,23 +15,24 @@ from foedus.federation.messages import ParticipantId, Reply, Request, SecureSumS
 from foedus.federation.protocols import Engine, ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder
-from tiny_models import LABELS
+from tiny_models import LABELS, Family, Head
 
 SITES = ("east", "north", "shore", "south", "west")
 RECORDS = {"kind": "records", "noise_multiplier": 1.0, "evaluation": "public"}
 STEPS = 2
 
 
-def secure_run(folder: Path, **sections: Any) -> dict[str, Any]:
+def secure_run(folder: Path, family: Family = "bert", head: Head = "classification", **sections: Any) -> dict[str, Any]:
     """Return the configuration of a run of two rounds under masks, with noise at each record's gradient."""
     given: dict[str, Any] = {
-        "task": {"labels": list(LABELS)},
+        "task": {"labels": list(LABELS)} if head == "classification" else {},
         "participants": {"train": str(write_sites(folder / "five", sites=SITES) / "*.csv")},
         "privacy": RECORDS,
         "local": {"steps": STEPS},
         "secure_sum": {"kind": "masks", "value_range": 1.0},
+        "evaluation": {"per_site": False},
     }
-    return small_run(folder, **given | sections)
+    return small_run(folder, family, head, **given | sections)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from foedus.config.problems import problems
 from foedus.config.secure_sums import costs_of_sums
 from foedus.config.sites import columns_of, read_data
 from foedus.config.tokenizer import require_tokenizer
+from foedus.config.value_range import MARGIN, needs_dry_round
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Clock, Train, payload_bytes
@@ -99,14 +100,33 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         traffic=next((Traffic(cost.down_bytes, cost.up_bytes) for cost in sums if cost.kind == chosen), plain),
         secure_sums=sums,
         device=str(assembly.workspace.device),
+        config=dump_config(config),
         notes=[
             *explanation.notes,
+            *_range(explanation, config),
             *_pace(config.local),
             *_turns(config.strategy),
             *assembly.loaded.notes,
             *([assembly.data.note] if assembly.data.note else []),
         ],
     )
+
+
+def _range(before: Explanation, config: sections.RunConfig) -> Sequence[str]:
+    """Return where the range of values under secure_sum comes from, if the file does not give it."""
+    if needs_dry_round(config):
+        return [
+            "secure_sum.value_range is left out: before the first round a cohort trains once, keeps nothing of it, and "
+            "a secure sum tells within which power of two the largest change lies; the range is that times "
+            f"{MARGIN:g}, and the run's config.yaml shows it"
+        ]
+    chosen = config.secure_sum
+    if dump_config(config) != before.config and not isinstance(chosen, sections.PlainSum):
+        return [
+            f"secure_sum.value_range is left out: {chosen.value_range:g} is the furthest that the optimizer "
+            "can move a parameter in a round; a dry round would tell something of hidden records"
+        ]
+    return []
 
 
 def _pace(local: sections.Local) -> Sequence[str]:

@@ -95,6 +95,10 @@ def _train(
     signers = load_signers(config, [site.name for site in assembly.data.sites])
     run_id = run_identity(folder.identity)
     names = RunNames(run_id, f"{config.name}-{run_id[:8]}", participants_folder())
+    assembly = assembly.with_range(algorithm, signers=signers, run=run_id)
+    if assembly.config.secure_sum != config.secure_sum:  # so that a resumed run has the same range, and all can read it
+        config = assembly.config
+        folder.write(folder.config, dump_config(relocate(config, folder.path)))
     private = None
     if assembly.plans is not None:
         private = begin_private_run(config, assembly.plans, assembly.data.sites, folder, assembly.key)

@@ -15,6 +15,7 @@ from foedus.config.secure_sums import build_secure_sums
 from foedus.config.side import Side, Splits, build_side, rehearse, require_enough
 from foedus.config.sites import Data, read_data
 from foedus.config.tokenizer import learn_in_process, learns_tokenizer
+from foedus.config.value_range import needs_dry_round, play_dry_round, with_bounded_range
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
@@ -218,6 +219,23 @@ class Assembly:
         plan = self.plans.get(name) if isinstance(self.plans, Mapping) else None
         return self.side.site_task(name, splits, self.paces.get(name), plan)
 
+    def with_range(
+        self,
+        algorithm: Algorithm | None = None,
+        *,
+        signers: Mapping[ParticipantId, Identity] | None = None,
+        run: str | None = None,
+    ) -> Assembly:
+        """Return the run with all that secure_sum needs; if something is left out, a dry round is played for it.
+
+        Its arguments are those of `federation`.
+        Raises: ConfigError if that comes to nothing.
+        """
+        if not needs_dry_round(self.config):
+            return self
+        federation = self.federation(algorithm, signers=signers, run=run)
+        return replace(self, side=play_dry_round(self.side, federation, self.initial_state(federation)))
+
     def initial_state(self, federation: Federation) -> ServerState:
         """Return the state before the first round."""
         return ServerState(0, self.initial, federation.algorithm.init(self.initial))
@@ -242,4 +260,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     }
     records = {name: len(splits.get("train", ())) for name, splits in examples.items()}
     rehearse(side, next((splits["train"] for splits in examples.values() if splits.get("train")), ()))
-    return Assembly(side, data, examples, paces, build_plans(config, records, side.uploaded_numbers))
+    plans = build_plans(config, records, side.uploaded_numbers)
+    if isinstance(plans, Mapping):
+        side = with_bounded_range(side, plans)
+    return Assembly(side, data, examples, paces, plans)

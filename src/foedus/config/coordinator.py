@@ -48,7 +48,12 @@ def coordinated(
     private: what a run with differential privacy needs; without it, such a federation is only to be looked at.
     """
     if secure is not None:
-        federation = replace(federation, collect=secure.collect_updates, collect_evaluation=secure.collect_evaluations)
+        federation = replace(
+            federation,
+            collect=secure.collect_updates,
+            collect_evaluation=secure.collect_evaluations,
+            collect_counts=secure.collect_counts,
+        )
     plan = rounds_under_privacy(federation.plan) if hidden is not None else federation.plan
     if private is None:
         return replace(federation, plan=plan)

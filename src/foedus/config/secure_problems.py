@@ -43,10 +43,11 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "model.tokenizer: bpe is learnt from each participant's counts in the clear; use bytes, or a tokenizer "
             "that there is already"
         )
-    if config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:
+    private = not isinstance(config.privacy, sections.NoPrivacy)
+    if private and config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:
         yield (
             f"secure_sum.max_weight: is needed with strategy.weighting {config.strategy.weighting}: the most tokens "
-            "that a participant may count by"
+            "that a participant may count by; where records are hidden, no dry round finds it"
         )
     cohort = config.rounds.cohort
     if isinstance(cohort, sections.Fixed) and cohort.size < chosen.min_cohort:

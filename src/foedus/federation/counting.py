@@ -10,7 +10,7 @@ from torch import Tensor
 
 from foedus.core.errors import ParticipantError
 from foedus.federation.collect import Collector, phase
-from foedus.federation.messages import CountPairs, Counts, Failure, ParticipantId, Reply, payload_bytes
+from foedus.federation.messages import CountPairs, Counts, DryRound, Failure, ParticipantId, Reply, payload_bytes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class CollectedCounts:
     bytes_up: int
 
 
-def collect_counts(cohort: Sequence[ParticipantId], request: CountPairs, size: int) -> Collector[CollectedCounts]:
+def collect_counts(
+    cohort: Sequence[ParticipantId], request: CountPairs | DryRound, size: int
+) -> Collector[CollectedCounts]:
     """Ask the cohort to count, and add up vectors of so many numbers as they come in.
 
     Nothing but the sum is used, so that a secure sum can take its place, and noise be added to it; a count may

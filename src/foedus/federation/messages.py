@@ -87,6 +87,16 @@ class Train:
 
 
 @dataclass(frozen=True)
+class DryRound:
+    """Please train from this broadcast, keep nothing of it, and tell how large its values and its weight are.
+
+    What is told is counts, as foedus.federation.magnitudes has them.
+    """
+
+    broadcast: Broadcast
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """Please evaluate these parameters on your own split of this name.
 
@@ -113,15 +123,16 @@ class CountPairs:
 class SecureSumStep:
     """Please answer this message of a secure sum; foedus.privacy.secure_sum says what is in it.
 
-    of: in the first message, what to do for the sum: train, or evaluate. The result stays with the
-        participant, which sends it under masks.
+    of: in the first message, what to do for the sum. The result stays with the participant, which sends it under
+        masks.
     """
 
     message: bytes
-    of: Train | Evaluate | None = None
+    of: Summable | None = None
 
 
-Request = Train | Evaluate | CountPairs | SecureSumStep
+Summable = Train | Evaluate | DryRound  # what a secure sum may be of
+Request = Summable | CountPairs | SecureSumStep
 
 
 @dataclass(frozen=True)
@@ -189,7 +200,7 @@ def payload_bytes(message: Request | Reply) -> int:
     """Return the bytes of the tensors and numbers in a message, without framing."""
     number = 8
     match message:
-        case Train():
+        case Train() | DryRound():
             plain = sum(trees.byte_size(tree) for tree in message.broadcast.trees.values())
             return plain + sum(tree.byte_size() for tree in message.broadcast.encoded.values())
         case Evaluate():

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from foedus.core.errors import ParticipantError
+from foedus.federation.magnitudes import places
 from foedus.federation.messages import (
     CountPairs,
     Counts,
+    DryRound,
     Evaluate,
     Evaluation,
     Reply,
@@ -19,7 +21,7 @@ from foedus.federation.messages import (
     Sums,
     Train,
 )
-from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter
+from foedus.federation.protocols import HidesRecords, LocalRule, LocalTask, Memory, PairCounter
 
 Note = Callable[[Evaluate, Sums], None]
 
@@ -47,5 +49,10 @@ def answer(
             if note is not None:
                 note(request, sums)
             return Evaluation(sums if request.tell else {}), memory
+        case DryRound():
+            if isinstance(task, HidesRecords) and task.hides_records:
+                raise ParticipantError("it hides its records, and nobody counts what a dry round would tell of them")
+            update, _ = local(task, request.broadcast.decoded(), memory)
+            return Counts(places(update)), memory
         case SecureSumStep():
             raise ParticipantError("it was asked for a secure sum, and the engine did not take it to its keys")

@@ -16,12 +16,12 @@ from foedus.federation.messages import (
     Broadcast,
     Clock,
     EncodedTree,
-    Evaluate,
     LocalUpdate,
     ParticipantId,
     Reply,
     Request,
     SecureSumStep,
+    Summable,
     Sums,
     Train,
     Trees,
@@ -99,6 +99,16 @@ class LocalTask(Protocol):
 
     def evaluate(self, params: ParamTree, split: str) -> Sums:
         """Return additive statistics over the local split; empty if there are no rows."""
+        ...
+
+
+@runtime_checkable
+class HidesRecords(Protocol):
+    """A participant's data whose records may be hidden; whatever is told of them then has to be counted."""
+
+    @property
+    def hides_records(self) -> bool:
+        """Whether they are."""
         ...
 
 
@@ -315,7 +325,7 @@ class Guard(Protocol):
 class SecureAnswers(Protocol):
     """A participant's side of secure sums, as an engine keeps it."""
 
-    def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
+    def answer(self, step: SecureSumStep, work: Callable[[Summable], Reply]) -> Reply:
         """Return the answer to one message of a secure sum.
 
         work: does what the first message asks for; its result stays here, and its sum with others' travels.

@@ -19,9 +19,11 @@ from foedus.federation.collect import (
     collect_updates,
     drive,
 )
+from foedus.federation.counting import CollectedCounts, collect_counts
 from foedus.federation.events import Observer, ParticipantReported, Phase, RoundStarted, ignore
 from foedus.federation.messages import (
     Clock,
+    DryRound,
     Evaluate,
     Failure,
     LocalUpdate,
@@ -84,7 +86,8 @@ class Federation:
 
     score: turns evaluation statistics, of one site or summed, into metrics.
     guard: keeps count of the privacy that rounds cost, and may forbid one; None where nothing is promised.
-    collect, collect_evaluation: how updates, and statistics, become their sum; in the clear unless told.
+    collect, collect_evaluation, collect_counts: how updates, statistics, and counts become their sum; in the clear
+        unless told.
     journal: is told what became of every round before its checkpoint is written.
     """
 
@@ -99,6 +102,7 @@ class Federation:
     collect_evaluation: Callable[[Sequence[ParticipantId], Evaluate, int], Collector[CollectedEvaluation]] = (
         lambda cohort, request, _: collect_evaluations(cohort, request)
     )
+    collect_counts: Callable[[Sequence[ParticipantId], DryRound, int], Collector[CollectedCounts]] = collect_counts
     journal: Journal | None = None
 
 

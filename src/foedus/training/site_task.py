@@ -44,6 +44,11 @@ class SiteTask:
     private: PrivateSteps | None = None
     mark: Callable[[], None] = lambda: None
 
+    @property
+    def hides_records(self) -> bool:
+        """Whether its steps hide each record."""
+        return self.private is not None
+
     @cached_property
     def _lengths(self) -> Mapping[str, Sequence[int]]:
         return {split: [self.task.length(example) for example in rows] for split, rows in self.splits.items()}

@@ -19,7 +19,7 @@ from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation, RoundReport, play_round
 from foedus.privacy.secure_sum.contents import Scale
 from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
-from foedus.privacy.secure_sum.kinds import Masks
+from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.strategies.fedavg import fedavg
@@ -47,7 +47,7 @@ class Vanishing(InProcessEngine):
         if any(isinstance(request, SecureSumStep) and request.of is not None for request in requests.values()):
             self.exchanges = 0
         for name, reply in super().exchange(
-            {n: r for n, r in requests.items() if self.exchanges < self.vanish.get(n, 5)}
+            {n: r for n, r in requests.items() if self.exchanges < self.vanish.get(n, 1 << 10)}
         ):
             self.seen.append(reply)
             yield name, reply
@@ -59,12 +59,18 @@ def secure(
     vanish: Mapping[str, int] | None = None,
     rules: Rules | None = None,
     tasks: Mapping[str, QuadraticTask] = TASKS,
+    *,
+    kind: SumKind | None = None,
+    value_range: float = 64.0,
 ) -> Federation:
+    """Return a federation whose sums are made under masks unless told."""
+    kind = kind or Masks()
     plain = federation(algorithm, TASKS, rounds=ROUNDS)
     members = members_of(COUNT)
     pinned = next(iter(members.values())).identities
     like = statistics(loss=0.0, units=0.0)
-    sums = SecureSums("task", "run", rules or Rules(), Scale(64.0, 32.0, COUNT), pinned, algorithm, like, Masks())
+    scale = Scale(value_range, 32.0, COUNT, kind.value_bits)
+    sums = SecureSums("task", "run", rules or Rules(), scale, pinned, algorithm, like, kind)
     sides = {
         name: SecureSide(Member(name, member.identity, pinned, Notebook()), sums) for name, member in members.items()
     }

@@ -136,3 +136,18 @@ def test_vectors_of_the_caller_are_not_changed() -> None:
     play(terms_of(), members, vectors)
     for name, vector in VECTORS[3].items():
         assert all(np.array_equal(one, other) for one, other in zip(vector, vectors[name], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("rules", "roster", "needed"),
+    [
+        (Rules(), 6, 5),
+        (Rules(min_cohort=6), 6, 6),
+        (Rules(min_cohort=6), 8, 6),
+        (Rules(min_cohort=5, threshold=4), 6, 5),
+    ],
+)
+def test_no_sum_is_over_fewer_than_min_cohort_though_more_were_on_the_roster(
+    rules: Rules, roster: int, needed: int
+) -> None:
+    assert rules.survivors_needed(roster) == needed

@@ -18,12 +18,13 @@ class PlainSum(Section):
 class HiddenSum(Section):
     """What all ways to hide updates in their sum have in common."""
 
-    value_range: Annotated[Number, Field(gt=0)] = 4.0
-    """The largest change of a parameter that is summed as it is; what is larger is clipped. The step that values are
-    rounded to follows from it, from max_weight and from the number of participants."""
+    value_range: Annotated[Number, Field(gt=0)] | None = None
+    """The largest change of a parameter that is summed as it is; what is larger is clipped and counted. The step that
+    values are rounded to follows from it, from max_weight and from the number of participants. Left out: from a dry
+    round before the first one, or, where records are hidden, from the learning rate and the number of steps."""
     max_weight: Annotated[Number, Field(gt=0)] | None = None
-    """The most that a participant may count by. Left out: 1 with uniform weights, or the most training rows that a
-    participant has, rounded up to a power of two."""
+    """The most that a participant may count by. Left out: 1 with uniform weights; the most training rows that a
+    participant has, rounded up to a power of two; or, where tokens count, from the dry round."""
     min_cohort: Annotated[Whole, Field(ge=2)] = 3
     """With fewer participants in a sum, participants take no part."""
     threshold: Annotated[Whole, Field(ge=2)] | None = None

@@ -21,6 +21,7 @@ from foedus.federation.messages import (
     Clock,
     CountPairs,
     Counts,
+    DryRound,
     Evaluate,
     Evaluation,
     Failure,
@@ -29,6 +30,7 @@ from foedus.federation.messages import (
     Request,
     SecureSumAnswer,
     SecureSumStep,
+    Summable,
     Train,
 )
 
@@ -89,9 +91,9 @@ def _opened(data: bytearray, limits: Limits) -> Incoming:
 
 def _question(question: Question, out: Outgoing) -> dict[str, Any]:
     match question:
-        case Train(broadcast):
+        case Train(broadcast) | DryRound(broadcast):
             return {
-                "kind": "train",
+                "kind": "train" if isinstance(question, Train) else "dry_round",
                 "clock": [broadcast.clock.round, broadcast.clock.rounds],
                 "trees": out.trees(broadcast.trees),
                 "encoded": {name: write_encoded(tree, out) for name, tree in broadcast.encoded.items()},
@@ -118,7 +120,9 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
 def _read_question(given: Incoming) -> Question:
     match given.text("kind"):
         case "train":
-            return _train(given)
+            return Train(_broadcast(given))
+        case "dry_round":
+            return DryRound(_broadcast(given))
         case "evaluate":
             return _evaluate(given)
         case "count_pairs":
@@ -139,31 +143,33 @@ def _read_question(given: Incoming) -> Question:
             raise MessageError(f"a request is of kind {other[:40]!r}, which this version does not know")
 
 
-def _train(given: Incoming) -> Train:
+def _broadcast(given: Incoming) -> Broadcast:
     clock = given.get("clock")
     if not (isinstance(clock, list) and len(clock) == 2 and all(type(n) is int and 0 <= n < 1 << 31 for n in clock)):
         raise MessageError("a request's clock is none")
     trees, encoded = given.trees("trees"), given.each("encoded", read_encoded)
     if trees.keys() & encoded.keys():
         raise MessageError("a request holds a tree twice")
-    return Train(Broadcast(trees, Clock(*clock), encoded))
+    return Broadcast(trees, Clock(*clock), encoded)
 
 
 def _evaluate(given: Incoming) -> Evaluate:
     return Evaluate(given.tree("params"), given.text("split"), given.whole("round"), given.truth("tell"))
 
 
-def _work(given: Incoming) -> Train | Evaluate | None:
+def _work(given: Incoming) -> Summable | None:
     if given.get("of") is None:
         return None
     inner = given.within(given.get("of"))
     match inner.text("kind"):
         case "train":
-            return _train(inner)
+            return Train(_broadcast(inner))
+        case "dry_round":
+            return DryRound(_broadcast(inner))
         case "evaluate":
             return _evaluate(inner)
         case _:
-            raise MessageError("a secure sum is of training or of evaluation, and this request of neither")
+            raise MessageError("a secure sum is of training, a dry round or evaluation, and this request of none")
 
 
 def _answer(answer: Answer, out: Outgoing) -> dict[str, Any]:

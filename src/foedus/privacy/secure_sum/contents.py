@@ -31,24 +31,25 @@ _WIDE, _NARROW = 64, 32
 class Scale:
     """How large what is summed may be.
 
-    value_range: of a coordinate; what lies beyond is clipped and counted. max_weight: of a participant's weight;
-    with more it cannot take part. participants: the most that one sum may have. value_bits: that the sum of one
-    coordinate may take.
+    value_range: of a coordinate; what lies beyond is clipped and counted. None as long as a dry round has not found
+    it: until then updates cannot be summed. max_weight: of a participant's weight; with more it cannot take part.
+    participants: the most that one sum may have. value_bits: that the sum of one coordinate may take.
     """
 
-    value_range: float
+    value_range: float | None
     max_weight: float
     participants: int
     value_bits: int = _NARROW
 
     def __post_init__(self) -> None:
         for name in ("value_range", "max_weight"):
-            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+            if (value := getattr(self, name)) is not None and not (math.isfinite(value) and value > 0):
                 raise SecureSumError(f"secure_sum.{name} is {value}; it must be a positive number")
 
     def describe(self) -> str:
         """Return what participants sign of it."""
-        return f"{self.value_range.hex()} {self.max_weight.hex()} {self.participants} {self.value_bits}"
+        found = self.value_range.hex() if self.value_range is not None else None
+        return f"{found} {self.max_weight.hex()} {self.participants} {self.value_bits}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Contents:
         }
 
 
-_CLIPPED, _WEIGHT = "clipped", "weight"
+_CLIPPED, _WEIGHT, _COUNTS = "clipped", "weight", "counts"
 
 
 def _key(*names: str) -> str:
@@ -128,7 +129,14 @@ def _figure(name: str, grid: Grid, *, weighted: bool = False) -> Entry:
 
 
 def contents_of_updates(averaged_like: Trees, summed_like: Trees, scale: Scale) -> Contents:
-    """Return what updates of these names and shapes come to. Single float64 numbers get words of 64 bits."""
+    """Return what updates of these names and shapes come to. Single float64 numbers get words of 64 bits.
+
+    Raises: SecureSumError if the range of values is not known.
+    """
+    if scale.value_range is None:
+        raise SecureSumError(
+            "secure_sum.value_range is not known yet; a dry round finds it, or the configuration gives it"
+        )
     n = scale.participants
     count = Grid(_COUNTS_RANGE, n, _WIDE, whole=True)
     weighted_figure = Grid(_FIGURES_RANGE * scale.max_weight, n, _WIDE)
@@ -221,6 +229,22 @@ def read_evaluations(sums: Mapping[str, Tensor], statistics_like: Sums) -> Sums:
     if float(sums[_WEIGHT]) == 0:
         return {}
     return {name: sums[_key(name)].to(tensor.dtype) for name, tensor in statistics_like.items()}
+
+
+def contents_of_counts(size: int, participants: int) -> Contents:
+    """Return what so many counts come to."""
+    count = Grid(_COUNTS_RANGE, participants, _WIDE, whole=True)
+    return Contents((_figure(_CLIPPED, count), Entry(_COUNTS, (size,), count, False)))
+
+
+def write_counts(counts: Tensor, contents: Contents, vector: Vector) -> None:
+    """Put counts into a vector."""
+    contents.write({_COUNTS: counts}, 1.0, vector)
+
+
+def read_counts(sums: Mapping[str, Tensor]) -> Tensor:
+    """Return the counts summed over all, int64."""
+    return sums[_COUNTS].to(torch.int64)
 
 
 def _number(value: float) -> Tensor:

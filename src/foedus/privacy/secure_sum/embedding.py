@@ -10,10 +10,15 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+import torch
+
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
 from foedus.federation.collect import Collected, CollectedEvaluation, Collector, Received, Requests, RunningSum
+from foedus.federation.counting import CollectedCounts
 from foedus.federation.messages import (
+    Counts,
+    DryRound,
     Evaluate,
     Evaluation,
     Failure,
@@ -22,6 +27,7 @@ from foedus.federation.messages import (
     Reply,
     SecureSumAnswer,
     SecureSumStep,
+    Summable,
     Sums,
     Train,
     Trees,
@@ -31,8 +37,11 @@ from foedus.federation.protocols import Algorithm
 from foedus.privacy.secure_sum.contents import (
     Contents,
     Scale,
+    contents_of_counts,
     contents_of_evaluations,
+    read_counts,
     read_evaluations,
+    write_counts,
     write_evaluation,
 )
 from foedus.privacy.secure_sum.exchanges import Outcome, Summation
@@ -43,16 +52,16 @@ from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, Parti
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
 
-UPDATE, EVALUATION = "update", "evaluation"
+UPDATE, EVALUATION, DRY = "update", "evaluation", "dry round"
 
 
 @dataclass
 class _Digests:
     """Remembers the digest of the last request: in one process, all participants are sent the same object."""
 
-    last: tuple[Train | Evaluate, bytes] | None = None
+    last: tuple[Summable, bytes] | None = None
 
-    def of(self, request: Train | Evaluate) -> bytes:
+    def of(self, request: Summable) -> bytes:
         if self.last is None or self.last[0] is not request:
             self.last = request, request_digest(request)
         return self.last[1]
@@ -85,9 +94,9 @@ class SecureSums:
             return GridPacking.of(averaged_like, summed_like, self.scale)
         return self.pack(averaged_like, summed_like)
 
-    def terms(self, request: Train | Evaluate, round_number: int, contents: Contents | Packing) -> Terms:
+    def terms(self, request: Summable, round_number: int, contents: Contents | Packing) -> Terms:
         """Return the terms of the sum that a request asks for."""
-        purpose = UPDATE if isinstance(request, Train) else EVALUATION
+        purpose = {Train: UPDATE, Evaluate: EVALUATION, DryRound: DRY}[type(request)]
         return Terms(
             self.task,
             self.run,
@@ -127,6 +136,19 @@ class SecureSums:
             union = read_evaluations(contents.read(outcome.total), self.statistics_like)
         return CollectedEvaluation(union, {}, left_out, down, up)
 
+    def collect_counts(
+        self, cohort: Sequence[ParticipantId], request: DryRound, size: int
+    ) -> Collector[CollectedCounts]:
+        """Return the sum of all participants' counts; without one, it is of nobody's."""
+        contents = contents_of_counts(size, self.scale.participants)
+        terms = self.terms(request, 0, contents)
+        outcome, down, up = yield from _driven(self.kind.coordinate(terms, tuple(cohort), self.identities), request)
+        if outcome.total is None:
+            left_out = {name: outcome.left_out.get(name, outcome.reason or "") for name in cohort}
+            return CollectedCounts(torch.zeros(size, dtype=torch.int64), 0, left_out, down, up)
+        total = read_counts(contents.read(outcome.total))
+        return CollectedCounts(total, len(outcome.survivors), outcome.left_out, down, up)
+
 
 def _why(outcome: Outcome) -> str:
     """Return why there is no sum. A round that a crash interrupted is lost: who answered in it gives no second answer,
@@ -155,9 +177,7 @@ def _the_same(requests: Mapping[ParticipantId, Train]) -> Train | None:
     return next(iter(different.values()), None)
 
 
-def _driven(
-    coordinator: Summation, of: Train | Evaluate
-) -> Generator[Requests | None, Received, tuple[Outcome, int, int]]:
+def _driven(coordinator: Summation, of: Summable) -> Generator[Requests | None, Received, tuple[Outcome, int, int]]:
     """Run the coordinator's side over the engine's exchanges; return what came of it, and the bytes down and up."""
     down, up, first = 0, 0, True
     messages = next(coordinator)
@@ -215,7 +235,7 @@ class SecureSide:
         self._noise = noise or Entropy.secret()
         self._participation: Participation | None = None
 
-    def answer(self, step: SecureSumStep, work: Callable[[Train | Evaluate], Reply]) -> Reply:
+    def answer(self, step: SecureSumStep, work: Callable[[Summable], Reply]) -> Reply:
         """Return the answer to one message. work: does what the first message asks for, and returns the plain result.
 
         Raises: SecureSumError for a message that breaks the rules; ParticipantError for work that cannot be summed.
@@ -239,7 +259,7 @@ class SecureSide:
             self._participation = None
             raise
 
-    def _begin(self, step: SecureSumStep, of: Train | Evaluate, result: Reply) -> Participation:
+    def _begin(self, step: SecureSumStep, of: Summable, result: Reply) -> Participation:
         sums = self._sums
         match of, result:
             case Train(), LocalUpdate():
@@ -254,6 +274,11 @@ class SecureSide:
                 draft = sums.kind.draft(contents.layout)
                 write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)
+            case DryRound(), Counts():
+                contents = contents_of_counts(len(result.values), sums.scale.participants)
+                draft = sums.kind.draft(contents.layout)
+                write_counts(result.values, contents, draft.vector)
+                terms = sums.terms(of, 0, contents)
             case _:
                 raise ParticipantError(f"its work for a secure sum came out as {type(result).__name__}")
         return sums.kind.take_part(self._member, terms, step.message, draft, self._entropy())

@@ -48,12 +48,13 @@ class Rules:
         """Return how many of a roster must reach the end.
 
         More than half, so that two sets of survivors cannot both be signed; with ⌊2n/3⌋ + 1, not even
-        if fewer than a third of the roster sign both (Bonawitz et al. 2017, section 7.3.2).
+        if fewer than a third of the roster sign both (Bonawitz et al. 2017, section 7.3.2). And min_cohort at
+        least, for those who reach the end are the ones in the sum.
         Raises: SecureSumError if the roster is too small for these rules.
         """
         if roster_size < self.min_cohort:
             raise SecureSumError(f"{roster_size} participants are on the roster; min_cohort is {self.min_cohort}")
-        needed = self.threshold or 2 * roster_size // 3 + 1
+        needed = max(self.min_cohort, self.threshold or 2 * roster_size // 3 + 1)
         if not roster_size / 2 < needed <= roster_size:
             raise SecureSumError(
                 f"the threshold is {needed} of {roster_size} participants; it must be more than half and at most all"

@@ -18,6 +18,7 @@ from foedus.core.trees import ParamTree
 from foedus.federation.messages import (
     Broadcast,
     CountPairs,
+    DryRound,
     Evaluate,
     LocalUpdate,
     Request,
@@ -88,6 +89,8 @@ def request_digest(request: Request) -> bytes:
     match request:
         case Train():
             return digest("train", _broadcast(request.broadcast.decoded()))
+        case DryRound():
+            return digest("dry_round", _broadcast(request.broadcast.decoded()))
         case Evaluate():
             asked = {"split": request.split, "round": request.round, "tell": request.tell}
             return digest("evaluate", {"params": tree_digest(request.params).hex(), **asked})

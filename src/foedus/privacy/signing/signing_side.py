@@ -48,12 +48,15 @@ SALT_BYTES = 32
 
 
 def work_of(request: Request) -> Train | Evaluate | None:
-    """Return what a request asks to be done, be it for a sum; None if it goes on with one, or only counts."""
+    """Return what a request asks to be done, be it for a sum; None if it goes on with one, or only counts.
+
+    A dry round is before the run that is signed: what it finds stands in the settings that the log begins with.
+    """
     match request:
         case Train() | Evaluate():
             return request
-        case SecureSumStep():
-            return request.of
+        case SecureSumStep(of=Train() | Evaluate() as work):
+            return work
         case _:
             return None
 
