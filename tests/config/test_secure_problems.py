@@ -7,7 +7,9 @@ import pytest
 from foedus.config.ground import weight_bound
 from foedus.config.loading import load_config
 from foedus.config.problems import problems
-from foedus.config.secure_sums import greatest_weight
+from foedus.config.sections import PlainSum
+from foedus.config.secure_sums import build_kind, greatest_weight
+from foedus.core.errors import ConfigError
 
 SMALL: dict[str, Any] = {
     "task": {"kind": "text_classification", "text": "t", "label": "l", "labels": ["a", "b"]},
@@ -29,6 +31,23 @@ def found(**values: Any) -> list[str]:
 def test_secure_sums_go_with_a_plain_run_and_with_hidden_records(kind: str) -> None:
     assert found(secure_sum=kind) == []
     assert found(secure_sum=kind, privacy=RECORDS, strategy={"kind": "fedavg", "weighting": "uniform"}) == []
+
+
+def test_unreviewed_cryptography_is_refused_unless_it_is_accepted_by_name() -> None:
+    begins = "secure_sum.accept_unreviewed: is false, and secure_sum: threshold is experimental"
+    for refused in ("threshold", {"kind": "threshold", "accept_unreviewed": False}):
+        assert [problem.startswith(begins) for problem in found(secure_sum=refused)] == [True]
+    assert found(secure_sum={"kind": "threshold", "accept_unreviewed": True}) == []
+    with pytest.raises(ConfigError, match="threshold"):  # how many must stay is no choice: all
+        load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True, "threshold": 3}})
+
+
+def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() -> None:
+    accepted = load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}).secure_sum
+    assert not isinstance(accepted, PlainSum)
+    assert build_kind(accepted, 32).describe() == "threshold 1 ring 8192 216 flood 40"
+    with pytest.raises(ConfigError, match="there are 33 participants; it is for at most 32"):
+        build_kind(accepted, 33)
 
 
 @pytest.mark.parametrize("kind", KINDS)

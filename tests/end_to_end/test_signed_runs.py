@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 import foedus
 from end_to_end.small_runs import SITES, records, small_run, weights
 from foedus.api.keys import new_key, pin_key, read_handout, revoke_key, rotate_key
-from foedus.api.verify import check_claim
 from foedus.cli.main import app
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.events import Event, RoundEnded
@@ -22,7 +21,6 @@ from foedus.privacy.ledger.places import participants_folder
 from foedus.privacy.signing.log import Log, read_log
 from foedus.privacy.signing.receipts import read_receipts
 from foedus.privacy.signing.statements import Evaluated, RoundResult, RunBegun, Updated
-from tiny_models import LABELS
 
 pytestmark = pytest.mark.end_to_end
 
@@ -319,25 +317,3 @@ def test_encrypted_keys_sign_with_the_passphrase_of_the_environment(
         foedus.run(config)
     monkeypatch.setenv("FOEDUS_KEY_PASSPHRASE", "secret words")
     foedus.verify(foedus.run(config | {"name": "other"}).folder, keys=tmp_path / "keys")
-
-
-def test_a_private_run_is_signed_and_a_lower_epsilon_than_it_cost_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOEDUS_LEDGERS", str(tmp_path / "ledgers"))
-    config = with_keys(
-        tmp_path,
-        task={"labels": list(LABELS)},
-        local={"steps": 2},
-        privacy={"kind": "records", "noise_multiplier": 1.0, "evaluation": "public", "sizes": "public"},
-    )
-    run = foedus.run(config).folder
-    found = foedus.verify(run, keys=tmp_path / "keys")
-    assert found.checks[-1].startswith("NOT CHECKED: epsilon anew, since the folder does not tell how many records")
-    assert "the privacy figures are those that were signed" in found.checks
-    resolved, summary = foedus.load_config(run / "config.yaml"), json.loads((run / "summary.json").read_text())
-    known = {**summary, "sites": {site: {"train": 16} for site in SITES}}
-    assert check_claim(resolved, known, 2).startswith("epsilon computed anew")
-    lower = {**known, "privacy": {**summary["privacy"], "epsilon": 0.9 * summary["privacy"]["epsilon"]}}
-    with pytest.raises(SignatureError, match="but 2 rounds as configured cost"):
-        check_claim(resolved, lower, 2)

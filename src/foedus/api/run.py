@@ -13,7 +13,7 @@ from foedus.api.summary import About, run_summary, site_rows
 from foedus.config.assemble import assemble
 from foedus.config.dump import dump_config, relocate
 from foedus.config.loading import load_config
-from foedus.config.private_run import begin_private_run
+from foedus.config.private_run import begin_private_run, shown_bills
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.config.signed_run import RunNames, begin_signed_run, load_signers
@@ -121,7 +121,8 @@ def _train(
 
     def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
         sites = site_rows(assembly) if config.evaluation.per_site else None
-        about = About(assembly.plans, len(assembly.data.sites), assembly.data.note, sites)
+        bills = shown_bills(config, private, names.participants, names.short) if private is not None else ()
+        about = About(assembly.plans, len(assembly.data.sites), assembly.data.note, sites, bills)
         return run_summary(assembly.side, records, folder, about, start_seconds=start_seconds, stopped=stopped)
 
     def sign(summary: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from foedus.config import sections
 from foedus.config.assemble import Assembly
+from foedus.config.claims import BILLS
 from foedus.config.guarantee import guarantee
 from foedus.config.privacy import Plans
 from foedus.config.side import Side
@@ -30,12 +31,14 @@ class About:
     """What is said of a run beside its records.
 
     plans: how records, or participants, are hidden. note: on the data. sites: each one's rows, where they may show.
+    bills: what privacy cost, as everybody may see it.
     """
 
     plans: Plans | None
     participants: int
     note: str | None
     sites: Mapping[str, Mapping[str, Any]] | None
+    bills: Sequence[Mapping[str, Any]] = ()
 
 
 def run_summary(
@@ -100,7 +103,7 @@ def run_summary(
     }
     spent = [record["privacy"]["epsilon"] for record in played if record.get("privacy")]
     if about.plans is not None and spent:
-        summary["privacy"] = guarantee(config, about.plans, spent[-1], len(played))
+        summary["privacy"] = {**guarantee(config, about.plans, spent[-1], len(played)), BILLS: list(about.bills)}
     if config.evaluation.per_site:
         if about.sites is not None:
             summary["sites"] = about.sites

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
-from foedus.config.distributed import UPLOADED
-from foedus.config.guarantee import spent_by_round
+from foedus.config.claims import check_claim
 from foedus.config.loading import load_config
-from foedus.config.privacy import build_plans, is_reproducible
 from foedus.config.secure_sums import build_rules
 from foedus.config.signed_run import shown_of_rounds
-from foedus.core.errors import ConfigError, MissingExtra, SignatureError
+from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.run_folder import RunFolder
 from foedus.privacy.signing.key_folder import PINS
 from foedus.privacy.signing.pins import load_pins
@@ -48,6 +46,8 @@ def verify(
     *,
     keys: Path | str | None = None,
     receipts: Sequence[Path | str] = (),
+    bills: Sequence[Path | str] = (),
+    without_privacy: bool = False,
     passed: Callable[[str], None] = lambda check: None,
 ) -> Verification:
     """Check every signature, proof and figure of a finished run, from its folder alone.
@@ -55,8 +55,11 @@ def verify(
     keys: the folder of your pins, as `foedus keys` keeps it. Without it signatures are only known to fit the keys
         that the log itself names.
     receipts: files that participants keep of the run; each shows whether its owner was shown this very log.
+    bills: files in which participants keep what the run cost them, where that is secret.
+    without_privacy: leave out what needs the accountant (pip install foedus[privacy]).
     passed: is told each thing that holds, as it is found.
-    Raises: SignatureError with the first thing that does not hold.
+    Raises: SignatureError with the first thing that does not hold; MissingExtra if all else holds, and epsilon cannot
+        be computed anew.
     """
     folder = RunFolder(Path(run))
     checks: list[str] = []
@@ -80,8 +83,11 @@ def verify(
         kept = read_receipts(Path(file))
         owner = check_receipts(kept, log.begun, log.tree)
         note(f"{len(kept)} receipts of {owner} are for this log")
-    if summary.get("privacy"):
-        note(check_claim(config, summary, len(log.results)))
+    if summary.get("privacy") and without_privacy:
+        note("NOT CHECKED: epsilon anew, as was asked")
+    elif summary.get("privacy"):
+        for check in check_claim(config, summary, log, [Path(file) for file in bills]):
+            note(check)
     return Verification(
         run=log.begun.run,
         rounds=len(log.results),
@@ -106,42 +112,6 @@ def check_ways(config: sections.RunConfig, log: ReadLog) -> None:
         terms = [found.terms for found in log.sums]
         if any(each.task != config.task.kind or each.rules not in due[each.purpose] for each in terms):
             raise SignatureError("a secure sum was made by other rules than those of the configuration")
-
-
-def check_claim(config: sections.RunConfig, summary: Mapping[str, Any], rounds: int) -> str:
-    """Return what is found when epsilon is computed anew, from the configuration and the participants' sizes.
-
-    A run may claim more than its own rounds cost: its ledgers know of earlier ones on the same rows.
-    Raises: SignatureError if it claims less, or claims privacy that reproducible noise does not give.
-    """
-    claimed, privacy = summary["privacy"], config.privacy
-    if isinstance(privacy, sections.NoPrivacy) or not isinstance(claimed, Mapping):
-        raise SignatureError("summary.json claims privacy, but the configuration has none")
-    if claimed.get("private") and is_reproducible(privacy):
-        raise SignatureError("summary.json claims privacy, but the noise was reproducible")
-    sizes = summary.get("sites")
-    if isinstance(privacy, sections.RecordPrivacy) and (privacy.record != "row" or not isinstance(sizes, Mapping)):
-        return "NOT CHECKED: epsilon anew, since the folder does not tell how many records each participant has"
-    try:
-        counts = {name: site["train"] for name, site in sizes.items()} if isinstance(sizes, Mapping) else {}
-        if isinstance(privacy, sections.ParticipantPrivacy):
-            counts = {str(number): 1 for number in range(summary["participants"])}
-        plans = build_plans(config, counts, lambda: int(claimed["facts"][UPLOADED].replace(",", "")))
-        assert plans is not None, "the configuration has privacy"
-        several = isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants"
-        spent = spent_by_round(plans, config.rounds.count, composed=several)[rounds]
-        holds = float(claimed["epsilon"]) >= spent * (1 - PRECISION)
-    except MissingExtra as error:
-        return f"NOT CHECKED: epsilon anew: {error}"
-    except (KeyError, TypeError, ValueError, IndexError, ConfigError) as error:
-        raise SignatureError(
-            f"epsilon cannot be computed anew from what the folder says ({type(error).__name__})"
-        ) from error
-    if not holds:
-        raise SignatureError(
-            f"summary.json claims epsilon {claimed['epsilon']:.6g}, but {rounds} rounds as configured cost {spent:.6g}"
-        )
-    return f"epsilon computed anew, {spent:.4g}, is not above the one that is claimed"
 
 
 def _config(folder: RunFolder) -> sections.RunConfig:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from foedus.cli.failures import FAILED, is_debugging
+from foedus.cli.failures import FAILED, REFUSED, is_debugging
 from foedus.cli.options import Debug, Json
 
 
@@ -27,22 +27,36 @@ def verify(
         list[Path] | None,
         typer.Option(help="A participant's file of receipts; may be given several times.", show_default=False),
     ] = None,
+    bill: Annotated[
+        list[Path] | None,
+        typer.Option(help="A participant's bill, where it is secret; may be given several times.", show_default=False),
+    ] = None,
+    without_privacy: Annotated[
+        bool, typer.Option("--without-privacy", help="Leave out computing epsilon anew.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Check every signature, proof and figure of a run offline, and name the first that does not hold."""
     from foedus import api
-    from foedus.core.errors import SignatureError
+    from foedus.core.errors import MissingExtra, SignatureError
+
+    def passed(check: str) -> None:
+        if not json:
+            typer.echo(line(check))
 
     try:
         found = api.verify(
-            run, keys=keys, receipts=receipt or (), passed=lambda check: None if json else typer.echo(line(check))
+            run, keys=keys, receipts=receipt or (), bills=bill or (), without_privacy=without_privacy, passed=passed
         )
-    except SignatureError as error:
+    except (SignatureError, MissingExtra) as error:
         if is_debugging(ctx):
             raise
-        typer.echo(json_format.dumps({"holds": False, "reason": str(error)}) if json else f"DOES NOT HOLD: {error}")
-        raise typer.Exit(FAILED) from None
+        unknown = isinstance(error, MissingExtra)
+        said = f"NOT CHECKED: {error}; or leave it out with --without-privacy" if unknown else f"DOES NOT HOLD: {error}"
+        holds = None if unknown else False
+        typer.echo(json_format.dumps({"holds": holds, "reason": str(error)}) if json else said)
+        raise typer.Exit(REFUSED if unknown else FAILED) from None
     if json:
         typer.echo(json_format.dumps({"holds": True, **asdict(found)}))
     else:

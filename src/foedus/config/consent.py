@@ -130,6 +130,11 @@ def _what_is_shown(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.plain_sums is false, and secure_sum: none sends the coordinator this organisation's update by "
             "itself; use secure_sum: masks"
         )
+    if isinstance(run.secure_sum, sections.Threshold) and not allow.unreviewed:
+        yield (
+            "allow.unreviewed is false, and secure_sum: threshold is cryptography that nobody outside has reviewed; "
+            "use secure_sum: masks"
+        )
     tokenizer = run.model.tokenizer if isinstance(run.model, sections.Architecture) else None
     if isinstance(tokenizer, sections.BPE) and not allow.plain_sums:
         yield (

@@ -17,8 +17,8 @@ from foedus.core.seeds import SeedKey
 from foedus.data.sites import Site
 from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId, Train
-from foedus.federation.protocols import Guard
 from foedus.federation.run_folder import RunFolder
+from foedus.privacy.bills import Bill, show_bills
 from foedus.privacy.ledger.contents import table_rows
 from foedus.privacy.ledger.guard import LedgerGuard, Payer, run_identity
 from foedus.privacy.ledger.ledger import Ledger
@@ -36,7 +36,7 @@ class PrivateRun:
     outbox: where participants keep finished replies; None where they release nothing of their own.
     """
 
-    guard: Guard
+    guard: RunGuard
     entropy: Entropy
     outbox: Outbox | None = None
 
@@ -75,6 +75,10 @@ class RunGuard:
         if self.composed and record:
             record = {**record, "epsilon": max(record["epsilon"], self.table[round_number]), "delta": self.delta}
         return record
+
+    def bills(self) -> Mapping[str, Bill]:
+        """Return what the run was charged, by who paid; nothing where nothing is private."""
+        return self.ledgers.bills() if self.ledgers is not None else {}
 
     def finish(self) -> None:
         """Forget what only a redone round would need."""
@@ -220,3 +224,13 @@ def _refuse_budgeted(
 def _rows_of_all(sites: Sequence[Site]) -> Iterator[bytes]:
     for site in sites:
         yield from table_rows(site.splits.values())
+
+
+def shown_bills(config: sections.RunConfig, private: PrivateRun, place: Path, run: str) -> Sequence[Mapping[str, Any]]:
+    """Return what everybody may see of what the run was charged; participants keep the rest.
+
+    place: of what participants keep for themselves. run: what their files of it are called.
+    """
+    secret = isinstance(config.privacy, sections.RecordPrivacy) and config.privacy.sizes == "private"
+    bills = private.guard.bills()
+    return show_bills(bills, list(bills) if secret else [], place, run)

@@ -18,6 +18,11 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
     chosen = config.secure_sum
     if isinstance(chosen, sections.PlainSum):
         return
+    if isinstance(chosen, sections.Threshold) and not chosen.accept_unreviewed:
+        yield (
+            "secure_sum.accept_unreviewed: is false, and secure_sum: threshold is experimental: nobody outside has "
+            "reviewed it; use masks, or set it to true"
+        )
     if config.evaluation.per_site:
         yield (
             "evaluation.per_site: shows single participants' figures, and under secure_sum nobody but themselves has "

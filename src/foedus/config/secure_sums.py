@@ -28,6 +28,9 @@ from foedus.privacy.secure_sum.participant import Member
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
+from foedus.privacy.threshold.cost import cost_of_threshold
+from foedus.privacy.threshold.kind import Threshold
+from foedus.privacy.threshold.parameters import MOST_PARTICIPANTS
 
 FOLDER = "secure_sums"  # in the run's folder: what each participant has answered
 
@@ -122,7 +125,7 @@ def pinned_keys(pins: Pins, names: Sequence[ParticipantId]) -> Identities:
     return {name: pins[name].current for name in names}
 
 
-def build_kind(chosen: sections.Masks | sections.Ckks, participants: int) -> SumKind:
+def build_kind(chosen: sections.Masks | sections.Ckks | sections.Threshold, participants: int) -> SumKind:
     """Return how the sums of so many are kept from being opened further.
 
     Raises: ConfigError if they are too many; MissingExtra.
@@ -136,6 +139,13 @@ def build_kind(chosen: sections.Masks | sections.Ckks, participants: int) -> Sum
                 return Ckks(choose(participants))
             except SecureSumError as error:
                 raise ConfigError(f"secure_sum.kind is ckks: {error}") from error
+        case sections.Threshold():
+            if participants > MOST_PARTICIPANTS:
+                raise ConfigError(
+                    f"secure_sum.kind is threshold, and there are {participants} participants; it is for at most "
+                    f"{MOST_PARTICIPANTS}, each of which is sent the others' ciphertexts. Use masks"
+                )
+            return Threshold()
         case _:
             assert_never(chosen)
 
@@ -147,15 +157,18 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     """
     chosen = config.secure_sum
     masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
+    threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
     with suppress(SecureSumError):
         costs.append(cost_of_masks(load, build_rules(masks)))
+    with suppress(SecureSumError):
+        costs.append(cost_of_threshold(load, build_rules(threshold)))
     return costs
 
 
 def build_rules(chosen: sections.HiddenSum) -> Rules:
     """Return what participants insist on."""
-    return Rules(chosen.min_cohort, chosen.threshold or 0)
+    return Rules(chosen.min_cohort, chosen.threshold or 0 if isinstance(chosen, sections.SurvivingSum) else 0)
 
 
 def _journals(names: Sequence[ParticipantId], folder: Path) -> Sequence[tuple[ParticipantId, Path]]:

@@ -18,6 +18,7 @@ from foedus.federation.checkpoints import sync
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.messages import (
     CountPairs,
+    DryRound,
     Evaluate,
     Failure,
     ParticipantId,
@@ -188,7 +189,7 @@ class RemoteEngine:
 def kind_of(question: Question) -> str:
     """Return what a question asks for, in a word."""
     match question:
-        case Train():
+        case Train() | DryRound():
             return "train"
         case Evaluate():
             return "evaluate"
@@ -197,7 +198,7 @@ def kind_of(question: Question) -> str:
         case SecureSumStep(of=None):
             return "step"
         case SecureSumStep(of=of):
-            return "train" if isinstance(of, Train) else "evaluate"
+            return "evaluate" if isinstance(of, Evaluate) else "train"
         case Begin():
             return "begin"
         case Agree():

@@ -14,6 +14,7 @@ from foedus.reporting.privacy import guarantee_table, limits_of, spending_figure
 from foedus.reporting.records import COMPARISON, Comparison, Run, Summary, read_comparison, read_run
 from foedus.reporting.signed import signed_by
 from foedus.reporting.sites import label_figure, site_figure, site_table
+from foedus.reporting.summed import summed_by
 from foedus.reporting.verdicts import SIMULATED, key_figures, uncertainty, verdict
 
 REPORT = "report.html"
@@ -72,6 +73,7 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         comparison=_comparison_content(comparison) if comparison else None,
         config_text=run.config_text,
         signed_by=signed_by(run.folder),
+        summed_by=summed_by(run),
         rounds_played=sum(record.round > 0 for record in run.rounds),
     )
 

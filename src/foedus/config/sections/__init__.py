@@ -70,7 +70,7 @@ from foedus.config.sections.run import (
     Tracker,
 )
 from foedus.config.sections.section import Section
-from foedus.config.sections.secure_sum import Ckks, HiddenSum, Masks, PlainSum, SecureSum
+from foedus.config.sections.secure_sum import Ckks, HiddenSum, Masks, PlainSum, SecureSum, SurvivingSum, Threshold
 from foedus.config.sections.signatures import Ed25519, Signatures, Unsigned
 from foedus.config.sections.strategy import (
     Custom,
@@ -184,8 +184,10 @@ __all__ = [
     "Strategy",
     "Stream",
     "Streaming",
+    "SurvivingSum",
     "Task",
     "TextClassification",
+    "Threshold",
     "Tokenizer",
     "TopK",
     "Tracker",

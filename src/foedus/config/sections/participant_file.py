@@ -103,6 +103,8 @@ class Allow(Section):
     """Whether the classes in these rows may be told to everybody (task.labels left out). Their rows are not."""
     plain_sums: bool = False
     """Whether runs may send the coordinator this organisation's update by itself (secure_sum: none)."""
+    unreviewed: bool = False
+    """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
     own_figures: bool = False
     """Whether runs may show figures of this organisation alone (evaluation.per_site)."""
     without_privacy: bool = True

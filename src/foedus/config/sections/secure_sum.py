@@ -27,12 +27,17 @@ class HiddenSum(Section):
     participant has, rounded up to a power of two; or, where tokens count, from the dry round."""
     min_cohort: Annotated[Whole, Field(ge=2)] = 3
     """With fewer participants in a sum, participants take no part."""
+
+
+class SurvivingSum(HiddenSum):
+    """What ways have in common whose rounds outlive participants that vanish."""
+
     threshold: Annotated[Whole, Field(ge=2)] | None = None
     """How many must stay to the end of a round. Left out: more than two thirds of those who begin, which under masks
     is safe as long as fewer than a third side with the coordinator. Never half of them or fewer."""
 
 
-class Masks(HiddenSum):
+class Masks(SurvivingSum):
     """All that a participant sends travels under masks that cancel in the sum, whoever drops out. Each round takes
     five exchanges in place of one. After Bonawitz et al. 2017 and Bell et al. 2020.
     """
@@ -40,7 +45,7 @@ class Masks(HiddenSum):
     kind: Literal["masks"] = "masks"
 
 
-class Ckks(HiddenSum):
+class Ckks(SurvivingSum):
     """All that a participant sends is encrypted with a key that every participant has and the coordinator has not: it
     adds what it cannot read. A participant that sides with the coordinator opens everything; masks withstand that.
     Needs the extra he. After Cheon, Kim, Kim and Song 2017.
@@ -49,8 +54,19 @@ class Ckks(HiddenSum):
     kind: Literal["ckks"] = "ckks"
 
 
+class Threshold(HiddenSum):
+    """EXPERIMENTAL, not reviewed by anybody outside: all that a participant sends is encrypted with a key that all of a
+    round make together, and only all together can use. Who vanishes late costs the round. For 2 to 32 participants.
+    After Mouchet et al. 2021.
+    """
+
+    kind: Literal["threshold"] = "threshold"
+    accept_unreviewed: bool = False
+    """Set to true to say that you know that nobody outside has reviewed this cryptography. Without, it is refused."""
+
+
 SecureSum = Annotated[
-    PlainSum | Masks | Ckks,
+    PlainSum | Masks | Ckks | Threshold,
     Field(discriminator="kind", description="Whether the coordinator sees updates, or sums of them alone."),
     kinds("none"),
 ]

@@ -14,6 +14,8 @@ from typing import Any
 from foedus.core.errors import FoedusError, LedgerError
 from foedus.federation.checkpoints import sync
 from foedus.federation.messages import ParticipantId, Train
+from foedus.privacy.bills import Bill
+from foedus.privacy.events import from_json
 from foedus.privacy.ledger.composing import Charge, Tables
 from foedus.privacy.ledger.ledger import Ledger, Reserved, Standing
 from foedus.privacy.ledger.places import FEDERATION
@@ -128,6 +130,15 @@ class LedgerGuard:
             "redone": max(max(standing.charges - _due(standing, round_number), 0) for standing in standings),
             "sent_again": len(self._ready),
         }
+
+    def bills(self) -> Mapping[str, Bill]:
+        """Return what this run was charged, by who paid: redone rounds too."""
+        found = {}
+        for name, payer in self._everyone().items():
+            charge = self._charge(payer)
+            if count := payer.ledger.standing(self.run, charge, self.tables).charges:
+                found[name] = Bill(((from_json(charge.event), count * charge.uses),), payer.plan.delta)
+        return found
 
     def finish(self) -> None:
         """Forget all replies: no round of this run is redone any more."""
