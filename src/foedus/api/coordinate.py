@@ -96,7 +96,7 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             if federated.pins is None:
                 raise ConfigError("secure_sum: needs everybody's pinned identity keys, and this federation has none")
             secure = agreed_sums(
-                config,
+                side.config,
                 algorithm,
                 ground.weight_bound,
                 identities=pinned_keys(federated.pins, ground.participants),

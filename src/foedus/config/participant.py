@@ -142,7 +142,7 @@ class ParticipantRun:
         if not isinstance(begun.config.secure_sum, sections.PlainSum):
             identity, identities = self._keys(ground)
             sums = agreed_sums(
-                begun.config,
+                side.config,
                 algorithm,
                 ground.weight_bound,
                 identities=identities,
