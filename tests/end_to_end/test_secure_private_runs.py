@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 import foedus
 from end_to_end.secure_runs import RECORDS, SITES, STEPS, assembled, killing, secure_run
 from foedus.api import privacy_ledger
+from foedus.config import sections
+from foedus.config.secure_sums import build_kind
 from foedus.federation.round import play_round
 from foedus.privacy.secure_sum.contents import Scale, contents_of_updates
 
@@ -40,18 +42,22 @@ def model(config: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:
     return load_file(foedus.run(config).model / "model.safetensors")
 
 
-def test_the_model_is_that_of_the_plain_run_to_half_a_step_of_the_grid(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "largest_error"), [("masks", 1e-8), ("ckks", 1e-5)])
+def test_the_model_is_that_of_the_plain_run_to_half_a_step_of_the_grid(
+    tmp_path: Path, kind: str, largest_error: float
+) -> None:
     seeded: dict[str, Any] = {"privacy": {**RECORDS, "noise": "reproducible"}, "rounds": {"count": 1}}
-    masked = secure_run(tmp_path, name="masked", **seeded)
+    masked = secure_run(tmp_path, name="hidden", secure_sum={"kind": kind, "value_range": 1.0}, **seeded)
     hidden, plain = model(masked), model(secure_run(tmp_path, name="plain", secure_sum=PLAIN, **seeded))
     assembly, federation, state = assembled(masked | {"name": "looked-at"})
     chosen = assembly.config.secure_sum
-    assert chosen.kind == "masks"
-    assert chosen.value_range is not None
+    assert isinstance(chosen, sections.Masks | sections.Ckks)
     like = federation.algorithm.templates(state.params, averaged=True)
-    contents = contents_of_updates(like, {}, Scale(chosen.value_range, 1.0, len(SITES)))
+    contents = contents_of_updates(
+        like, {}, Scale(chosen.value_range, 1.0, len(SITES), build_kind(chosen, len(SITES)).value_bits)
+    )
     half_a_step = contents.entries[-1].grid.step / 2
-    assert half_a_step < 1e-8
+    assert half_a_step < largest_error
     assert hidden.keys() == plain.keys()
     for name, expected in plain.items():
         allowed = half_a_step + 2**-23 * expected.abs().clamp(min=2**-20)  # and one rounding to float32

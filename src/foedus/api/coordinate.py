@@ -92,7 +92,7 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         began = time.perf_counter()
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
         ground, notes = _set_up(config, folder, engine, federated.notice)
-        side = build_side(ground.fill_in(config), ground)
+        side = build_side(ground.fill_in(config), ground, dry_rounds=True)
         federation = _federation(side, engine, federated.pins)
         if needs_dry_round(side.config):
             state = ServerState(0, side.initial, federation.algorithm.init(side.initial))

@@ -11,6 +11,7 @@ from foedus.config import sections
 from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config
 from foedus.config.explanation import Explanation, Holding, Traffic
+from foedus.config.guarantee import guarantee, spent_by_round
 from foedus.config.problems import problems
 from foedus.config.secure_sums import costs_of_sums
 from foedus.config.sites import columns_of, read_data
@@ -19,9 +20,9 @@ from foedus.config.value_range import MARGIN, needs_dry_round
 from foedus.core.errors import FoedusError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Clock, Train, payload_bytes
-from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder, is_taken
+from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.secure_sum.contents import Scale, contents_of_updates
 from foedus.privacy.secure_sum.cost import Load
 
@@ -80,7 +81,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
     federation = assembly.federation()
     cohort = _expected_cohort(config.rounds.cohort, _mean_population(assembly, federation))
     plain, chosen = _traffic(assembly, federation), config.secure_sum.kind
-    sums = costs_of_sums(config, _load(federation, assembly.initial_state(federation), round(cohort), plain))
+    sums = costs_of_sums(config, _load(assembly, federation, round(cohort), plain))
     return replace(
         explanation,
         cohort=cohort,
@@ -99,6 +100,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
         sent=assembly.counts.sent,
         traffic=next((Traffic(cost.down_bytes, cost.up_bytes) for cost in sums if cost.kind == chosen), plain),
         secure_sums=sums,
+        privacy=_promise(assembly),
         device=str(assembly.workspace.device),
         config=dump_config(config),
         notes=[
@@ -110,6 +112,17 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
             *([assembly.data.note] if assembly.data.note else []),
         ],
     )
+
+
+def _promise(assembly: Assembly) -> Sequence[str]:
+    """Return what differential privacy would promise of the whole run, and what it would not."""
+    config, rounds = assembly.config, assembly.config.rounds.count
+    if assembly.plans is None or not assembly.plans:
+        return []
+    several = isinstance(config.privacy, sections.RecordPrivacy) and config.privacy.person_at == "several_participants"
+    spent = spent_by_round(assembly.plans, rounds, composed=several)[rounds]
+    promise = guarantee(config, assembly.plans, spent, rounds)
+    return [promise["statement"], *promise["limits"]]
 
 
 def _range(before: Explanation, config: sections.RunConfig) -> Sequence[str]:
@@ -190,12 +203,15 @@ def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
     )
 
 
-def _load(federation: Federation, state: ServerState, cohort: int, plain: Traffic) -> Load:
+def _load(assembly: Assembly, federation: Federation, cohort: int, plain: Traffic) -> Load:
     """Return what a round has to sum: of as many participants as it has on average."""
     algorithm, names = federation.algorithm, federation.engine.population()[: max(cohort, 1)]
-    in_turn = algorithm.in_turn(state)
+    in_turn = algorithm.in_turn(assembly.initial_state(federation))
     like = algorithm.templates(in_turn, averaged=True), algorithm.templates(in_turn, averaged=False)
-    layout = contents_of_updates(*like, Scale(1.0, 1.0, len(names))).layout
+    if isinstance(assembly.plans, DistributedPlan):
+        layout = assembly.side.packing(algorithm, assembly.plans)(*like).layout
+    else:
+        layout = contents_of_updates(*like, Scale(1.0, 1.0, len(names))).layout
     return Load(names, plain.up, plain.down, layout)
 
 

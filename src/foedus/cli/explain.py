@@ -61,6 +61,9 @@ def _parts(explanation: Explanation) -> Iterator[tuple[str, RenderableType]]:
     if explanation.secure_sums:
         yield "Ways to sum: secure_sum", _sums(explanation.secure_sums)
         yield "What each protects", "\n".join(_protection(explanation.secure_sums))
+    if explanation.privacy:
+        promise, *limits = explanation.privacy
+        yield "Differential privacy", "\n".join([promise, "Not protected:", *(f"- {limit}" for limit in limits)])
     if explanation.notes:
         yield "Worth knowing", "\n".join(f"- {note}" for note in explanation.notes)
     if explanation.problems:

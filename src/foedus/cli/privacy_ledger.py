@@ -56,7 +56,8 @@ def _show(row: Mapping[str, Any]) -> None:
 
 def standing(row: Mapping[str, Any]) -> str:
     """Return where a budget stands, in a sentence or two."""
-    units = f"for each {row['unit']}" + ("" if row["records"] is None else f" of {row['records']:,} rows")
+    rows = "" if row["records"] is None else f" of {row['records']:,} rows"
+    units = f"for each {row['unit']}{rows}" if row["unit"] != "participant" else "for a participant as a whole"
     delta = f" (δ {row['delta']:.3g})" if row["delta"] is not None else ""
     spent = f"spent ε {row['epsilon']:.4g} {units}{delta}"
     if row["budget"] is None:
@@ -75,9 +76,13 @@ def standing(row: Mapping[str, Any]) -> str:
 def _mechanism(event: Mapping[str, Any]) -> str:
     kind = str(event["kind"]).replace("_", " ")
     figures = ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.items() if name not in {"kind", "version"}
+        f"{name.replace('_', ' ')} {_shown(value)}" for name, value in event.items() if name not in {"kind", "version"}
     )
     return f"{kind} ({figures})"
+
+
+def _shown(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def of_budget(rows: Sequence[Mapping[str, Any]], budget_id: str | None) -> Sequence[Mapping[str, Any]]:

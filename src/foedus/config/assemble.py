@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from foedus.config import sections
+from foedus.config.bounded_range import with_bounded_range
 from foedus.config.coordinator import coordinated, plain_federation, run_sampler
 from foedus.config.ground import Ground, weight_bound
 from foedus.config.pace import build_paces
@@ -15,7 +16,7 @@ from foedus.config.secure_sums import build_secure_sums
 from foedus.config.side import Side, Splits, build_side, rehearse, require_enough
 from foedus.config.sites import Data, read_data
 from foedus.config.tokenizer import learn_in_process, learns_tokenizer
-from foedus.config.value_range import needs_dry_round, play_dry_round, with_bounded_range
+from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
@@ -252,7 +253,7 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     paces = build_paces(config, names)
     learnt = learn_in_process(config, data.sites) if learns_tokenizer(config) else None
     bound = weight_bound([site.rows("train") for site in data.sites])
-    side = build_side(config, Ground(names, data.labels, learnt.merges if learnt else None, bound))
+    side = build_side(config, Ground(names, data.labels, learnt.merges if learnt else None, bound), dry_rounds=True)
     if learnt is not None:
         side = replace(side, loaded=replace(side.loaded, notes=(*learnt.notes, *side.loaded.notes)))
     examples: dict[ParticipantId, Splits] = {
@@ -262,5 +263,6 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     rehearse(side, next((splits["train"] for splits in examples.values() if splits.get("train")), ()))
     plans = build_plans(config, records, side.uploaded_numbers)
     if isinstance(plans, Mapping):
-        side = with_bounded_range(side, plans)
+        bounded = with_bounded_range(config, side.settings, side.initial, bound, plans.values())
+        side = replace(side, config=bounded)
     return Assembly(side, data, examples, paces, plans)

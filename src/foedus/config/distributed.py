@@ -145,7 +145,7 @@ def facts_of(plan: DistributedPlan, rounds: int) -> tuple[Mapping[str, str], Seq
 def _check_rules(rules: Rules, cohort: int, colluders: int) -> None:
     try:
         shape(cohort, rules)
-        sizes = range(max(rules.min_cohort, rules.least_survivors), cohort + 1)
+        sizes = range(rules.least_survivors, cohort + 1)
         size, tolerated = min(((size, tolerated_colluders(size, rules)) for size in sizes), key=lambda found: found[1])
     except SecureSumError as error:
         raise ConfigError(f"secure_sum: with {cohort} participants in a round no sum would stand: {error}") from error

@@ -46,6 +46,7 @@ class Explanation:
     total, trained, sent: numbers of parameters; tied ones count once.
     traffic: one participant in one round. cohort: how many train in a round, on average.
     secure_sums: what each way to sum would cost a participant and the coordinator in a round, and what it protects.
+    privacy: what differential privacy would promise, and then what it would not, a sentence each.
     rounds: how many. device: where training would happen.
     notes: what is worth knowing and no problem. problems: why the run cannot be made as it is; empty if it can.
     """
@@ -62,6 +63,7 @@ class Explanation:
     sent: int | None = None
     traffic: Traffic | None = None
     secure_sums: Sequence[Cost] = ()
+    privacy: Sequence[str] = ()
     device: str | None = None
     notes: Sequence[str] = ()
     problems: Sequence[str] = ()

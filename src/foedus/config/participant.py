@@ -174,7 +174,7 @@ class ParticipantRun:
             side, examples = self._side
             if replace(self._ground, value_range=None, max_weight=None) == unranged:
                 return replace(side, config=config, ground=ground), examples
-        side = build_side(config, ground)
+        side = build_side(config, ground, dry_rounds=True)
         rows = self._has_begun().own.site.splits
         examples = {split: side.task.encode(table) for split, table in rows.items()}
         rehearse(side, examples.get("train", ()))

@@ -11,10 +11,11 @@ from typing import assert_never
 from foedus.config import sections
 from foedus.config.ground import weight_bound
 from foedus.core.entropy import Entropy
-from foedus.core.errors import ConfigError, SecureSumError, SignatureError
+from foedus.core.errors import ConfigError, MissingExtra, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.protocols import Algorithm
+from foedus.privacy.encrypted_sum.cost import cost_of_ckks
 from foedus.privacy.encrypted_sum.kind import Ckks
 from foedus.privacy.encrypted_sum.parameters import choose
 from foedus.privacy.encrypted_sum.seal import require_library
@@ -86,8 +87,14 @@ def agreed_sums(
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
     run: what tells the run from others; its name unless told.
+    Raises: ConfigError if participants are to add noise, and nothing here does.
     """
     chosen = config.secure_sum
+    if pack is None and adds_noise(config.privacy):
+        raise ConfigError(
+            "privacy.mechanism is distributed, and updates would be summed without the noise of their participants; "
+            "this engine does not know how to add it yet, so run it on one machine"
+        )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
     largest_weight = chosen.max_weight or greatest_weight(config, bound)
@@ -104,6 +111,11 @@ def agreed_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
+
+
+def adds_noise(privacy: sections.Privacy) -> bool:
+    """Return whether participants add noise to what they send to a secure sum."""
+    return isinstance(privacy, sections.ParticipantPrivacy) and isinstance(privacy.mechanism, sections.Distributed)
 
 
 def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:
@@ -153,14 +165,18 @@ def build_kind(chosen: sections.Masks | sections.Ckks | sections.Threshold, part
 def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     """Return what each kind of secure_sum would cost in a round of this run.
 
-    A kind that is not chosen has its default rules. With too few participants for it, it is left out.
+    A kind that is not chosen has its default rules. With too few participants for it, it is left out, and so is
+    one whose extra is not installed.
     """
     chosen = config.secure_sum
     masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
+    ckks = chosen if isinstance(chosen, sections.Ckks) else sections.Ckks()
     threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
     with suppress(SecureSumError):
         costs.append(cost_of_masks(load, build_rules(masks)))
+    with suppress(SecureSumError, MissingExtra):
+        costs.append(cost_of_ckks(load, build_rules(ckks)))
     with suppress(SecureSumError):
         costs.append(cost_of_threshold(load, build_rules(threshold)))
     return costs

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from foedus.config import sections
+from foedus.config.bounded_range import with_bounded_range
 from foedus.config.build import build_algorithm, build_local_settings, build_plan, compress
 from foedus.config.distributed import packing_of
 from foedus.config.ground import Ground
@@ -128,9 +129,11 @@ class Side:
         return anyone.evaluate(self.initial, "test")
 
 
-def build_side(config: sections.RunConfig, ground: Ground) -> Side:
+def build_side(config: sections.RunConfig, ground: Ground, *, dry_rounds: bool = False) -> Side:
     """Load the model and build all that follows from it.
 
+    dry_rounds: whether the range of values under secure_sum is found later, if it is left out; it follows from the
+        settings otherwise.
     Raises: ModelError, ConfigError or MissingExtra with what is wrong and what to do.
     """
     require_enough(config, ground.participants)
@@ -147,6 +150,8 @@ def build_side(config: sections.RunConfig, ground: Ground) -> Side:
     clipped = None
     if isinstance(config.privacy, sections.RecordPrivacy):
         clipped = ClippedSums(model, workspace.parameters, config.privacy.clip_norm)
+    if not dry_rounds:
+        config = with_bounded_range(config, settings, workspace.parameters, ground.weight_bound)
     return Side(
         config=config,
         ground=ground,

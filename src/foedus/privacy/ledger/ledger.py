@@ -469,8 +469,8 @@ def _difference(found: Contents, known: sqlite3.Row) -> str:
 
 
 def _require_small(delta: float, unit: str, records: int | None, budget_id: str) -> None:
-    """Check that δ is less than one over the number of units; of blocks the ledger does not know the number."""
-    if records is not None and unit != "block" and delta * records >= 1:
+    """Check that δ is less than one over the number of records; of other units the ledger does not know the number."""
+    if records is not None and unit == "record" and delta * records >= 1:
         raise BudgetError(
             f"the budget {budget_id} has δ {delta:.3g}, and its data have {records:,} units: a δ of 1/{records} or "
             f"more lets a whole one be published; use less, such as {0.1 / records:.1g}"

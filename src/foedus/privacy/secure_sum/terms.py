@@ -42,7 +42,7 @@ class Rules:
     @property
     def least_survivors(self) -> int:
         """The fewest that any sum under these rules may hold, however small its roster."""
-        return self.threshold or 2 * self.min_cohort // 3 + 1
+        return max(self.min_cohort, self.threshold)
 
     def survivors_needed(self, roster_size: int) -> int:
         """Return how many of a roster must reach the end.
