@@ -87,8 +87,14 @@ def agreed_sums(
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
     run: what tells the run from others; its name unless told.
+    Raises: ConfigError if participants are to add noise, and nothing here does.
     """
     chosen = config.secure_sum
+    if pack is None and adds_noise(config.privacy):
+        raise ConfigError(
+            "privacy.mechanism is distributed, and updates would be summed without the noise of their participants; "
+            "this engine does not know how to add it yet, so run it on one machine"
+        )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
     largest_weight = chosen.max_weight or greatest_weight(config, bound)
@@ -105,6 +111,11 @@ def agreed_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
+
+
+def adds_noise(privacy: sections.Privacy) -> bool:
+    """Return whether participants add noise to what they send to a secure sum."""
+    return isinstance(privacy, sections.ParticipantPrivacy) and isinstance(privacy.mechanism, sections.Distributed)
 
 
 def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:
