@@ -13,7 +13,8 @@ from foedus.core.errors import FoedusError, LinkError
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
-from foedus.engines.kits.kit import PARTICIPANT_FILE, Kit, open_kit
+from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
+from foedus.engines.kits.startup import place_storage
 from foedus.engines.link.courier import Courier, Patience
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
@@ -39,7 +40,6 @@ def runs_of(kit: Kit) -> list[RunFolder]:
 
 def serve_coordinator(
     folder: Path,
-    researcher: Path | None = None,
     *,
     observe: Observer = ignore,
     tell: Tell = lambda text: None,
@@ -47,14 +47,14 @@ def serve_coordinator(
 ) -> None:
     """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
 
-    folder: the coordinator's kit. researcher: the kit whose certificate submits the link's job to FLARE.
+    folder: the coordinator's kit.
     until_idle: return when no run is left; otherwise it waits for more.
     Raises: LinkError if a kit cannot be used.
     """
     require_flare()
     kit = open_kit(folder, "coordinator")
-    submitter = open_kit(researcher or kit.folder.parent / kit.league.researchers[0], "researcher")
-    placement = Placement(kit.folder, submitter.folder, submitter.name, kit.folder / LOGS / "flare-server.log")
+    place_storage(kit.folder)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)

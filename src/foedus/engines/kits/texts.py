@@ -143,5 +143,5 @@ allow:
 limits:
   upload_bytes: 1073741824    # the largest message that leaves; more is not sent
 
-show: []                      # counts that the federation's page may show: train_rows, steps, tokens
+show: []                      # counts that the federation's page may show: train_rows, validation_rows, test_rows
 """
