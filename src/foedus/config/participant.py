@@ -119,7 +119,7 @@ class ParticipantRun:
         refuse_problems(config)
         own = read_own(self._home.file, config, self._home.name)
         shown = shown_counts(self._home.file, own.site)
-        told = Told({**introduce(config, own.site, own.listed).as_json(), "shown": shown})
+        told = Told(introduce(config, own.site, own.listed, shown).as_json())
         words = words_of(config, own.site)
         self._begun, self._agreed, self._site = _Begun(message, config, own, told, words), None, None
         self._ground = self._side = None
