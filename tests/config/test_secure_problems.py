@@ -38,6 +38,8 @@ def test_unreviewed_cryptography_is_refused_unless_it_is_accepted_by_name() -> N
     for refused in ("threshold", {"kind": "threshold", "accept_unreviewed": False}):
         assert [problem.startswith(begins) for problem in found(secure_sum=refused)] == [True]
     assert found(secure_sum={"kind": "threshold", "accept_unreviewed": True}) == []
+    signed = found(secure_sum={"kind": "threshold", "accept_unreviewed": True}, signatures="ed25519")
+    assert [problem[:44] for problem in signed] == ["signatures: cannot log what secure_sum: thre"]
     with pytest.raises(ConfigError, match="threshold"):  # how many must stay is no choice: all
         load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True, "threshold": 3}})
 

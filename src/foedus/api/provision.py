@@ -10,8 +10,9 @@ from pathlib import Path
 
 from foedus.config.loading import load_section
 from foedus.config.sections import Federation
+from foedus.core.errors import ConfigError
 from foedus.engines.kits.founding import Accepted, Paperwork, accept, ask, assemble, found, require_new
-from foedus.engines.kits.kit import Kit, League, open_kit
+from foedus.engines.kits.kit import OPERATOR, Kit, League, open_kit
 from foedus.engines.kits.papers import Invitation, Request, fingerprint, read_paper
 
 AUTHORITY = "authority"
@@ -107,6 +108,11 @@ def league_of(federation: Path) -> League:
     Raises: ConfigError.
     """
     given = load_section(federation, Federation)
+    if OPERATOR in given.researchers or len(set(given.researchers)) < len(given.researchers):
+        raise ConfigError(
+            f"{federation}: researchers: holds a name twice, or {OPERATOR}, which is the coordinator's own; name each "
+            "researcher once, otherwise"
+        )
     return League(
         name=given.name,
         host=given.coordinator.host,

@@ -48,6 +48,11 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "secure_sum.accept_unreviewed: is false, and secure_sum: threshold is experimental: nobody outside has "
             "reviewed it; use masks, or set it to true"
         )
+    if isinstance(chosen, sections.Threshold) and isinstance(config.signatures, sections.Ed25519):
+        yield (
+            "signatures: cannot log what secure_sum: threshold sends, so that foedus verify could not check it later; "
+            "use none, or secure_sum: masks"
+        )
     if config.evaluation.per_site:
         yield (
             "evaluation.per_site: shows single participants' figures, and under secure_sum nobody but themselves has "

@@ -88,8 +88,14 @@ def agreed_sums(
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
     run: what tells the run from others; its name unless told.
+    Raises: ConfigError if participants are to add noise, and nothing here does.
     """
     chosen = config.secure_sum
+    if pack is None and adds_noise(config.privacy):
+        raise ConfigError(
+            "privacy.mechanism is distributed, and updates would be summed without the noise of their participants; "
+            "this engine does not know how to add it yet, so run it on one machine"
+        )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
     return SecureSums(
@@ -117,6 +123,11 @@ def build_scale(config: sections.RunConfig, bound: int, participants: int, value
     largest_weight = chosen.max_weight or greatest_weight(config, bound)
     width = summed_bits(config, participants)
     return Scale(chosen.value_range, largest_weight, participants, value_bits, width)
+
+
+def adds_noise(privacy: sections.Privacy) -> bool:
+    """Return whether participants add noise to what they send to a secure sum."""
+    return isinstance(privacy, sections.ParticipantPrivacy) and isinstance(privacy.mechanism, sections.Distributed)
 
 
 def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from foedus.core.errors import LinkError, SignatureError
 from foedus.engines.kits.founding import accept, ask, assemble, found
-from foedus.engines.kits.kit import Kit, League, open_kit
+from foedus.engines.kits.kit import OPERATOR, Kit, League, open_kit
 from foedus.engines.kits.papers import Invitation, fingerprint, read_paper
 from foedus.engines.kits.startup import ALLOWED_CLASSES, place_storage
 
@@ -55,7 +55,7 @@ def test_private_keys_lie_in_their_own_kit_alone(place: Path, kits: Mapping[str,
     for kit in kits.values():
         secret = {path for path in kit.folder.rglob("*") if b"PRIVATE KEY" in _content(path)}
         assert {path.parent.name for path in secret} == {"keys", "startup"}
-        assert len(secret) == 2
+        assert len(secret) == (3 if kit.role == "coordinator" else 2)
         assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secret)
         assert stat.S_IMODE(kit.folder.stat().st_mode) == 0o700
         for path in [
@@ -83,6 +83,16 @@ def test_certificates_name_their_party_and_stand_under_the_root(kits: Mapping[st
         assert certificate.not_valid_after_utc == root.not_valid_after_utc
         with pytest.raises(x509.ExtensionNotFound):
             certificate.extensions.get_extension_for_class(x509.BasicConstraints)  # nobody but the root signs others
+
+
+def test_the_coordinators_process_has_a_user_of_its_own(place: Path, kits: Mapping[str, Kit]) -> None:
+    operator = kits["coordinator"].operator / "startup"
+    certificate = x509.load_pem_x509_certificate((operator / "client.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((operator / "rootCA.pem").read_bytes()))
+    assert certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == OPERATOR
+    assert not [name for name, kit in kits.items() if kit.operator.exists() and name != "coordinator"]
+    request = json.loads((place / "homes" / "north" / "north.request").read_text())
+    assert request["paper"]["operator_request"] is None
 
 
 def test_a_kit_takes_no_code_and_loads_no_class_but_ours(kits: Mapping[str, Kit]) -> None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from foedus.core.errors import LinkError
-from foedus.engines.kits.kit import League
+from foedus.engines.kits.kit import COORDINATOR, OPERATOR, League
 from foedus.engines.kits.startup import flare_module
 
 KEY_BITS = 3072
@@ -85,15 +85,16 @@ def root_certificate(league: League, key: RSAPrivateKey) -> str:
 
 
 def certificate(league: League, name: str, public: RSAPublicKey, root_key: RSAPrivateKey, root: str) -> str:
-    """Return a party's certificate, which ends when the root's does."""
-    role, identity = league.role_of(name), _flare("Identity")
-    common = league.host if role == "coordinator" else name
+    """Return a party's certificate, or that of the coordinator's operator; it ends when the root's does."""
+    is_server = name == COORDINATOR
+    may_submit = name == OPERATOR or league.role_of(name) == "researcher"
+    identity = _flare("Identity")
     made = _flare("generate_cert")(
-        identity(common, organisation_of(league, name), "lead" if role == "researcher" else None),
+        identity(league.host if is_server else name, organisation_of(league, name), "lead" if may_submit else None),
         identity(league.name),
         root_key,
         public,
-        server_default_host=league.host if role == "coordinator" else None,
+        server_default_host=league.host if is_server else None,
         not_valid_after=x509.load_pem_x509_certificate(root.encode()).not_valid_after_utc,
     )
     return _text(made)
@@ -112,7 +113,7 @@ def certified_key(text: str, what: str) -> Any:
 
 def organisation_of(league: League, name: str) -> str:
     """Return the organisation that a party belongs to, in the letters that FLARE allows."""
-    role = league.role_of(name)
+    role = "coordinator" if name == OPERATOR else league.role_of(name)
     return name.replace("-", "_") if role == "participant" else f"{role}s" if role == "researcher" else role
 
 

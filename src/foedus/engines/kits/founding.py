@@ -18,11 +18,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from foedus.core.errors import LinkError, SignatureError
 from foedus.engines.kits import certificates
-from foedus.engines.kits.kit import KEYS, KIT, PARTICIPANT_FILE, PINS, STARTUP, Kit, KitFile, League, open_kit
+from foedus.engines.kits.kit import (
+    COORDINATOR,
+    KEYS,
+    KIT,
+    OPERATOR,
+    OPERATOR_FOLDER,
+    PARTICIPANT_FILE,
+    PINS,
+    STARTUP,
+    Kit,
+    KitFile,
+    League,
+    open_kit,
+)
 from foedus.engines.kits.papers import Grant, Invitation, Request, fingerprint, read_paper, write_paper
 from foedus.engines.kits.startup import write_startup
 from foedus.engines.kits.texts import participant_starter, readme, start_script
@@ -31,7 +45,7 @@ from foedus.privacy.signing.key_files import load_private, private_path, public_
 from foedus.privacy.signing.pins import Pins, pin, save_pins, write_whole
 
 AUTHORITY, INVITATION, REQUESTS, GRANTS = "authority", "federation.invitation", "requests", "grants"
-ROOT_KEY, TLS_KEY = "root.key", "tls.key"
+ROOT_KEY, TLS_KEY, OPERATOR_KEY = "root.key", "tls.key", "operator.key"
 
 
 @dataclass(frozen=True)
@@ -83,12 +97,17 @@ def ask(invitation: Path, name: str, home: Path, authority: str) -> Paperwork:
     _write_secret(home / TLS_KEY, certificates.private_pem(key))
     save_private(private_path(home / KEYS, name), identity)
     write_whole(public_path(home / KEYS, name), write_public(name, identity.public).encode())
+    operator = None
+    if name == COORDINATOR:
+        operator = certificates.new_key()
+        _write_secret(home / OPERATOR_KEY, certificates.private_pem(operator))
     request = Request(
         federation=invited.league.name,
         authority=invited.authority,
         name=name,
         identity=identity.public.hex(),
         signing_request=certificates.signing_request(name, key),
+        operator_request=None if operator is None else certificates.signing_request(OPERATOR, operator),
     )
     path = home / request_name(name)
     write_paper(path, request, identity)
@@ -108,7 +127,7 @@ def accept(folder: Path, request: Path, checked: str) -> Accepted:
     if (asked.federation, asked.authority) != (invited.league.name, invited.authority):
         raise LinkError(f"{request} asks for a place in another federation, {asked.federation}; ask again, of this one")
     invited.league.role_of(asked.name)
-    certificates.requested_key(asked.signing_request, asked.name)
+    _requested_keys(asked)
     place = folder / REQUESTS / request_name(asked.name)
     if place.exists() and read_paper(place, Request) != asked:
         raise LinkError(
@@ -140,7 +159,7 @@ def assemble(home: Path, grant: Path, folder: Path) -> Kit:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".kit-") as place:
         draft = Path(place) / "kit"
-        _write_kit(draft, granted, identity, (home / TLS_KEY).read_bytes())
+        _write_kit(draft, granted, identity, home)
         if folder.exists():
             folder.rmdir()  # it is empty
         draft.rename(folder)
@@ -172,7 +191,11 @@ def _grant(folder: Path, invited: Invitation, requests: Mapping[str, Request]) -
         raise SignatureError("two parties ask with one identity key; each makes its own (foedus provision request)")
     league, grants = invited.league, {}
     for name, request in requests.items():
-        public = certificates.requested_key(request.signing_request, name)
+        public, operator = _requested_keys(request)
+
+        def certified(whose: str, key: RSAPublicKey) -> str:
+            return certificates.certificate(league, whose, key, root_key, invited.root)
+
         grants[name] = folder / GRANTS / f"{quote(name, safe='@')}.grant"
         granted = Grant(
             league=league,
@@ -181,11 +204,23 @@ def _grant(folder: Path, invited: Invitation, requests: Mapping[str, Request]) -
             name=name,
             role=league.role_of(name),
             identity=request.identity,
-            certificate=certificates.certificate(league, name, public, root_key, invited.root),
+            certificate=certified(name, public),
+            operator_certificate=None if operator is None else certified(OPERATOR, operator),
             pins=pins,
         )
         write_paper(grants[name], granted, identity)
     return grants
+
+
+def _requested_keys(asked: Request) -> tuple[RSAPublicKey, RSAPublicKey | None]:
+    """Return the public keys to certify: the party's, and that of the coordinator's operator.
+
+    Raises: LinkError if one cannot be used, is missing, or is asked for by somebody else.
+    """
+    if (asked.name == COORDINATOR) != (asked.operator_request is not None):
+        raise LinkError(f"the request of {asked.name} asks for what the coordinator needs, or lacks it; ask anew")
+    operator = asked.operator_request and certificates.requested_key(asked.operator_request, OPERATOR)
+    return certificates.requested_key(asked.signing_request, asked.name), operator or None
 
 
 def _require_fitting(invited: Invitation, granted: Grant, identity: Identity, home: Path) -> None:
@@ -195,25 +230,40 @@ def _require_fitting(invited: Invitation, granted: Grant, identity: Identity, ho
     """
     if (granted.league, granted.root) != (invited.league, invited.root):
         raise LinkError("the grant describes another federation than the invitation; ask for a place anew")
-    own = certificates.read_private((home / TLS_KEY).read_bytes(), str(home / TLS_KEY)).public_key()
-    certified = certificates.certified_key(granted.certificate, "the grant")
-    encoded = [key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for key in (own, certified)]
     if granted.identity != identity.public.hex() or granted.pins.get(granted.name) != granted.identity:
         raise LinkError(f"the grant is of another identity key than the one in {home}")
-    if encoded[0] != encoded[1]:
-        raise LinkError(f"the grant's certificate is of another key than the one in {home}")
+    _require_own(granted.certificate, home / TLS_KEY)
+    if granted.name == COORDINATOR:
+        _require_own(granted.operator_certificate or "", home / OPERATOR_KEY)
     if missing := [name for name in granted.league.parties() if name not in granted.pins]:
         raise LinkError(f"the grant pins no key of {', '.join(missing)}")
 
 
-def _write_kit(folder: Path, granted: Grant, identity: Identity, tls_key: bytes) -> None:
+def _require_own(certificate: str, key: Path) -> None:
+    """Check that a certificate is of the private key in a file.
+
+    Raises: LinkError.
+    """
+    keys = [
+        certificates.read_private(key.read_bytes(), str(key)).public_key(),
+        certificates.certified_key(certificate, "the grant"),
+    ]
+    own, certified = (each.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) for each in keys)
+    if own != certified:
+        raise LinkError(f"the grant's certificate is of another key than {key}")
+
+
+def _write_kit(folder: Path, granted: Grant, identity: Identity, home: Path) -> None:
     folder.mkdir(mode=0o700)
     league, name, role = granted.league, granted.name, granted.role
     write_startup(folder, league, name, certificates.organisation_of(league, name), role)
     stem = "server" if role == "coordinator" else "client"
-    (folder / STARTUP / f"{stem}.crt").write_text(granted.certificate)
-    (folder / STARTUP / "rootCA.pem").write_text(granted.root)
-    _write_secret(folder / STARTUP / f"{stem}.key", tls_key)
+    _write_certificate(folder, stem, granted.certificate, granted.root, home / TLS_KEY)
+    if granted.operator_certificate is not None:
+        operator = folder / OPERATOR_FOLDER
+        operator.mkdir(mode=0o700)
+        write_startup(operator, league, OPERATOR, "coordinator", "researcher")
+        _write_certificate(operator, "client", granted.operator_certificate, granted.root, home / OPERATOR_KEY)
     save_private(private_path(folder / KEYS, name), identity)
     write_whole(public_path(folder / KEYS, name), write_public(name, identity.public).encode())
     pins: Pins = {}
@@ -229,6 +279,12 @@ def _write_kit(folder: Path, granted: Grant, identity: Identity, tls_key: bytes)
     if role != "researcher":
         (folder / "start.sh").write_text(start_script(role))
         (folder / "start.sh").chmod(0o755)
+
+
+def _write_certificate(folder: Path, stem: str, certificate: str, root: str, key: Path) -> None:
+    (folder / STARTUP / f"{stem}.crt").write_text(certificate)
+    (folder / STARTUP / "rootCA.pem").write_text(root)
+    _write_secret(folder / STARTUP / f"{stem}.key", key.read_bytes())
 
 
 def _require_fingerprint(key: str, given: str, whose: str) -> None:

@@ -4,6 +4,7 @@ KIT/kit.json     whose it is, of which federation, and where the coordinator is 
 KIT/keys/        its identity key, and the pinned keys of all others
 KIT/startup/     its certificate and key for mTLS, and where NVIDIA FLARE connects to
 KIT/local/       what NVIDIA FLARE may do here: classes by name, no uploaded code, nobody else's commands
+KIT/operator/    of the coordinator alone: the user by which its own process tells NVIDIA FLARE's server what to do
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from foedus.privacy.signing.key_files import load_private, private_path
 from foedus.privacy.signing.pins import Pins, load_pins, require
 
 KIT, KEYS, PINS, STARTUP, LOCAL = "kit.json", "keys", "pins.json", "startup", "local"
+OPERATOR_FOLDER = "operator"
+COORDINATOR, OPERATOR = "coordinator", "operator@coordinator.example"  # FLARE wants users to look like mail addresses
 PARTICIPANT_FILE = "participant.yaml"
 MAX_BYTES = 1 << 20
 
@@ -52,7 +55,7 @@ class League(_Strict):
 
         Raises: LinkError if it does not belong to the federation.
         """
-        if name == "coordinator":
+        if name == COORDINATOR:
             return "coordinator"
         if name in self.organisations:
             return "participant"
@@ -62,7 +65,7 @@ class League(_Strict):
 
     def parties(self) -> Sequence[str]:
         """Return the names of all who have a kit."""
-        return ("coordinator", *self.organisations, *self.researchers)
+        return (COORDINATOR, *self.organisations, *self.researchers)
 
 
 class KitFile(_Strict):
@@ -93,6 +96,11 @@ class Kit:
     def startup(self) -> Path:
         """The folder that NVIDIA FLARE starts from."""
         return self.folder / STARTUP
+
+    @property
+    def operator(self) -> Path:
+        """The folder of the user by which a coordinator's process tells FLARE's server what to do."""
+        return self.folder / OPERATOR_FOLDER
 
     @property
     def own_user(self) -> str:

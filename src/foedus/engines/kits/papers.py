@@ -34,7 +34,10 @@ class Invitation(_Paper):
 
 
 class Request(_Paper):
-    """A party's public keys: its identity key, and the one for mTLS in a certificate signing request."""
+    """A party's public keys: its identity key, and the one for mTLS in a certificate signing request.
+
+    operator_request: of the coordinator alone, for the user that its process logs in as.
+    """
 
     format: Literal["foedus request 1"] = "foedus request 1"
     federation: NameText
@@ -42,6 +45,7 @@ class Request(_Paper):
     name: NameText
     identity: KeyText
     signing_request: PemText
+    operator_request: PemText | None = None
 
 
 class Grant(_Paper):
@@ -55,6 +59,7 @@ class Grant(_Paper):
     role: Role
     identity: KeyText
     certificate: PemText
+    operator_certificate: PemText | None = None
     pins: dict[NameText, KeyText]
 
 
