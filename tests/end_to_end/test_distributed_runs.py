@@ -83,6 +83,16 @@ def test_a_run_tells_its_promise_and_spends_in_each_participants_own_ledger(
     assert "the coordinator included" in result.report.read_text()
 
 
+def test_a_signed_run_is_verified_down_to_its_epsilon(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    made = CliRunner().invoke(app, ["keys", "new", "coordinator", *SITES, "--folder", str(keys)])
+    assert made.exit_code == 0, made.output
+    run = foedus.run(distributed_run(tmp_path, signatures={"kind": "ed25519", "keys": str(keys)}))
+    checks = foedus.verify(run.folder).checks
+    assert any(check.startswith("epsilon computed anew") for check in checks)
+    assert any("secure sums signed their terms" in check for check in checks)
+
+
 def test_two_private_runs_differ_and_two_reproducible_ones_do_not(tmp_path: Path) -> None:
     seeded = {**DISTRIBUTED, "noise": "reproducible"}
     runs = [

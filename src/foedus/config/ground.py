@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -22,13 +23,15 @@ class Ground:
 
     participants: all of them, in one order. labels: the classes; None where the task has none.
     merges: of a tokenizer that was learnt for the run. weight_bound: a power of two that no participant's number of
-        training rows exceeds.
+        training rows exceeds. value_range, max_weight: of secure sums, where a dry round found them.
     """
 
     participants: Sequence[ParticipantId]
     labels: Sequence[str] | None
     merges: Merges | None
     weight_bound: int
+    value_range: float | None = None
+    max_weight: float | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -37,7 +40,20 @@ class Ground:
             "labels": None if self.labels is None else list(self.labels),
             "merges": None if self.merges is None else [list(merge) for merge in self.merges],
             "weight_bound": self.weight_bound,
+            "value_range": self.value_range,
+            "max_weight": self.max_weight,
         }
+
+    def fill_in(self, config: sections.RunConfig) -> sections.RunConfig:
+        """Return the configuration with what a dry round found where it leaves that out."""
+        chosen: Any = config.secure_sum
+        if isinstance(chosen, sections.PlainSum):
+            return config
+        found = {"value_range": self.value_range, "max_weight": self.max_weight}
+        update = {name: value for name, value in found.items() if value is not None and getattr(chosen, name) is None}
+        if not update:
+            return config
+        return config.model_copy(update={"secure_sum": chosen.model_copy(update=update)}).rooted(config.root)
 
     @staticmethod
     def of_json(given: Mapping[str, Any]) -> Ground:
@@ -54,7 +70,10 @@ class Ground:
         if not (merges is None or (isinstance(merges, list) and all(_is_merge(merge) for merge in merges))):
             raise MessageError("what the coordinator says that all agree on has merges that are no pairs")
         pairs = None if merges is None else [(left, right) for left, right in merges]
-        return Ground(tuple(participants), labels, pairs, bound)
+        value_range, max_weight = given.get("value_range"), given.get("max_weight")
+        if not all(size is None or _is_positive(size) for size in (value_range, max_weight)):
+            raise MessageError("what the coordinator says that all agree on has a range or a weight that is none")
+        return Ground(tuple(participants), labels, pairs, bound, value_range, max_weight)
 
 
 @dataclass(frozen=True)
@@ -156,6 +175,10 @@ def weight_bound(rows: Sequence[int]) -> int:
 
 def _are_texts(values: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
 def _is_merge(merge: Any) -> bool:

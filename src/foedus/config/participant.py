@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import ParticipantFile, RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys, secure_side
-from foedus.config.side import Splits, build_side, rehearse
+from foedus.config.side import Side, Splits, build_side, rehearse
 from foedus.config.tokenizer import words_of
 from foedus.core.errors import ConfigError, ConsentError, DataError, MessageError, ParticipantError
 from foedus.engines.codec.messages import Answer, Question
@@ -66,13 +67,19 @@ class _Begun:
 
 
 class ParticipantRun:
-    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure."""
+    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure.
 
-    def __init__(self, home: Home) -> None:
+    mark: is called whenever training or evaluation gets on.
+    """
+
+    def __init__(self, home: Home, mark: Callable[[], None] = lambda: None) -> None:
         self._home = home
+        self._mark = mark
         self._begun: _Begun | None = None
         self._agreed: Agree | None = None
         self._site: Site | None = None
+        self._ground: Ground | None = None
+        self._side: tuple[Side, Splits] | None = None
 
     def answer(self, question: Question) -> Answer:
         """Return the answer to one message."""
@@ -105,14 +112,16 @@ class ParticipantRun:
             return self._begun.told
         config = read_run(message.config, self._home)
         consent(self._home.file, config)
+        if not isinstance(config.privacy, sections.NoPrivacy):
+            raise ConsentError(
+                "runs with differential privacy do not work between organisations yet; use privacy: none"
+            )
         refuse_problems(config)
         own = read_own(self._home.file, config, self._home.name)
         told = Told(introduce(config, own.site, own.listed).as_json())
-        self._begun, self._agreed, self._site = (
-            _Begun(message, config, own, told, words_of(config, own.site)),
-            None,
-            None,
-        )
+        words = words_of(config, own.site)
+        self._begun, self._agreed, self._site = _Begun(message, config, own, told, words), None, None
+        self._ground = self._side = None
         return told
 
     def _count(self, question: CountPairs) -> Reply:
@@ -128,21 +137,16 @@ class ParticipantRun:
         begun, home = self._has_begun(), self._home
         ground = Ground.of_json(message.ground)
         self._require_own_place(begun, ground)
-        side = build_side(begun.config, ground)
-        plans = None
-        if not isinstance(begun.config.privacy, sections.NoPrivacy):
-            raise ConsentError(
-                "runs with differential privacy do not work between organisations yet; use privacy: none"
-            )
-        algorithm = side.algorithm(None, plans, idle_entropy())
-        examples: Splits = {split: side.task.encode(rows) for split, rows in begun.own.site.splits.items()}
-        rehearse(side, examples.get("train", ()))
-        task = side.site_task(home.name, examples, build_paces(begun.config, ground.participants).get(home.name))
+        config = ground.fill_in(begun.config)
+        side, examples = self._built(config, ground)
+        algorithm = side.algorithm(None, None, idle_entropy())
+        pace = build_paces(config, ground.participants).get(home.name)
+        task = replace(side.site_task(home.name, examples, pace), mark=self._mark)
         secure = None
-        if not isinstance(begun.config.secure_sum, sections.PlainSum):
+        if not isinstance(config.secure_sum, sections.PlainSum):
             identity, identities = self._keys(ground)
             sums = agreed_sums(
-                side.config,
+                config,
                 algorithm,
                 ground.weight_bound,
                 identities=identities,
@@ -150,8 +154,8 @@ class ParticipantRun:
                 run=begun.message.run,
             )
             secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
-        reports = None if begun.config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
-        site = Site(
+        reports = None if config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
+        self._site = Site(
             home.name,
             algorithm.local,
             task,
@@ -159,9 +163,22 @@ class ParticipantRun:
             own_reports=reports,
             secure=secure,
         )
-        self._agreed, self._site = message, site
-        site.recall(self._recalled(1 << 53))
+        self._agreed, self._ground, self._side = message, ground, (side, examples)
+        self._site.recall(self._recalled(1 << 53))
         return Told()
+
+    def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:
+        """Return this side and its encoded rows: what there is, if only ranges were agreed on since."""
+        unranged = replace(ground, value_range=None, max_weight=None)
+        if self._side is not None and self._ground is not None:
+            side, examples = self._side
+            if replace(self._ground, value_range=None, max_weight=None) == unranged:
+                return replace(side, config=config, ground=ground), examples
+        side = build_side(config, ground, dry_rounds=True)
+        rows = self._has_begun().own.site.splits
+        examples = {split: side.task.encode(table) for split, table in rows.items()}
+        rehearse(side, examples.get("train", ()))
+        return side, examples
 
     def _require_own_place(self, begun: _Begun, ground: Ground) -> None:
         """Check that what is said to be agreed on holds what this participant told.

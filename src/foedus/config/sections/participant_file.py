@@ -103,6 +103,9 @@ class Allow(Section):
     """Whether the classes in these rows may be told to everybody (task.labels left out). Their rows are not."""
     plain_sums: bool = False
     """Whether runs may send the coordinator this organisation's update by itself (secure_sum: none)."""
+    shared_key: bool = False
+    """Whether updates may travel under a key that all participants hold, so that any one of them who sides with the
+    coordinator opens this organisation's update (secure_sum: ckks)."""
     unreviewed: bool = False
     """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
     own_figures: bool = False
