@@ -10,6 +10,7 @@ from typing import assert_never
 
 from foedus.config import sections
 from foedus.config.ground import weight_bound
+from foedus.config.narrow_sums import WHOLE, summed_bits
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, MissingExtra, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
@@ -97,12 +98,11 @@ def agreed_sums(
         )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
-    largest_weight = chosen.max_weight or greatest_weight(config, bound)
     return SecureSums(
         task=config.task.kind,
         run=run or config.name,
         rules=rules,
-        scale=Scale(chosen.value_range, largest_weight, len(identities), kind.value_bits),
+        scale=build_scale(config, bound, len(identities), kind.value_bits),
         identities=identities,
         algorithm=algorithm,
         statistics_like=statistics_like,
@@ -111,6 +111,18 @@ def agreed_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
+
+
+def build_scale(config: sections.RunConfig, bound: int, participants: int, value_bits: int = WHOLE) -> Scale:
+    """Return how large what is summed may be. bound: as in `agreed_sums`.
+
+    Raises: ConfigError if the sum of so many does not fit the bits that compression asks for.
+    """
+    chosen = config.secure_sum
+    assert not isinstance(chosen, sections.PlainSum), "there is nothing to sum"
+    largest_weight = chosen.max_weight or greatest_weight(config, bound)
+    width = summed_bits(config, participants)
+    return Scale(chosen.value_range, largest_weight, participants, value_bits, width)
 
 
 def adds_noise(privacy: sections.Privacy) -> bool:
