@@ -68,7 +68,7 @@ def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() 
         ({"compression": "fp16"}, "compression: fp16 are floating-point numbers"),
         (
             {"privacy": {"kind": "participants", "epsilon": 8}, "strategy": {"kind": "fedavg", "weighting": "uniform"}},
-            "secure_sum: masks show every participant who else takes part",
+            "secure_sum: {kind} shows every participant who else takes part",
         ),
         (
             {"rounds": {"cohort": {"kind": "fixed", "size": 2}}},
@@ -95,7 +95,7 @@ def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(
     kind: str, values: dict[str, Any], begin: str
 ) -> None:
     problems = found(**{"secure_sum": kind} | values)
-    assert any(problem.startswith(begin) for problem in problems), problems
+    assert any(problem.startswith(begin.format(kind=kind)) for problem in problems), problems
 
 
 def test_the_greatest_weight_follows_from_the_rows() -> None:

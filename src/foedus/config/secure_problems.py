@@ -60,8 +60,8 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
         )
     if hides_cohorts(config.privacy):
         yield (
-            "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
-            "knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
+            f"secure_sum: {chosen.kind} shows every participant who else takes part, and privacy: participants counts "
+            "on nobody knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
         )
     yield from _compression(config)
     if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:

@@ -180,18 +180,29 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     A kind that is not chosen has its default rules. With too few participants for it, it is left out, and so is
     one whose extra is not installed.
     """
-    chosen = config.secure_sum
-    masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
-    ckks = chosen if isinstance(chosen, sections.Ckks) else sections.Ckks()
-    threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
-    with suppress(SecureSumError):
-        costs.append(cost_of_masks(load, build_rules(masks)))
-    with suppress(SecureSumError, MissingExtra):
-        costs.append(cost_of_ckks(load, build_rules(ckks)))
-    with suppress(SecureSumError):
-        costs.append(cost_of_threshold(load, build_rules(threshold)))
+    for kind in (sections.Masks, sections.Ckks, sections.Threshold):
+        chosen = config.secure_sum if isinstance(config.secure_sum, kind) else kind()
+        with suppress(SecureSumError, MissingExtra):
+            costs.append(cost_of_sum(chosen, load))
     return costs
+
+
+def cost_of_sum(chosen: sections.Masks | sections.Ckks | sections.Threshold, load: Load) -> Cost:
+    """Return what this kind costs in a round.
+
+    Raises: SecureSumError if it is not for so many participants; MissingExtra.
+    """
+    rules = build_rules(chosen)
+    match chosen:
+        case sections.Masks():
+            return cost_of_masks(load, rules)
+        case sections.Ckks():
+            return cost_of_ckks(load, rules)
+        case sections.Threshold():
+            return cost_of_threshold(load, rules)
+        case _:
+            assert_never(chosen)
 
 
 def build_rules(chosen: sections.HiddenSum) -> Rules:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,8 +154,10 @@ def rounded(numbers: NDArray[np.float64], parameters: Parameters) -> Integers:
     return nearest.astype(np.int64)
 
 
-def _as_slots(integers: Integers) -> Sequence[Sequence[complex]]:
-    return [row.tolist() for row in integers.astype(np.float64).view(np.complex128).reshape(-1, DEGREE // 2)]
+def _as_slots(integers: Integers) -> Iterator[Sequence[complex]]:
+    """Yield each ciphertext's slots: of two integers that follow each other, one is the real part."""
+    for numbers in integers.reshape(-1, DEGREE):
+        yield numbers.astype(np.float64).view(np.complex128).tolist()
 
 
 def _guarded(function: Callable[..., T], *arguments: object) -> T:
