@@ -119,6 +119,18 @@ def test_one_participants_budget_stops_all_before_anything_is_sent(tmp_path: Pat
         foedus.run(distributed_run(tmp_path, name="third"))
 
 
+def test_budgets_of_ledgers_that_would_not_pay_are_refused_not_passed_by(tmp_path: Path) -> None:
+    coordinators = {**DISTRIBUTED, "mechanism": "cohorts"}
+    coins = {"secure_sum": "none", "rounds": {"cohort": {"kind": "poisson", "rate": 0.5}, "count": 1}}
+    foedus.run(distributed_run(tmp_path, name="first", privacy=coordinators, **coins))
+    foedus.api.set_privacy_budget("first", epsilon=9.0, delta=0.01, unit="participant", federation=True)
+    with pytest.raises(BudgetError, match="under the federation's budget first"):
+        foedus.run(distributed_run(tmp_path, name="second"))
+    foedus.api.set_privacy_budget("west", epsilon=9.0, delta=0.1, unit="participant", participant="west")
+    with pytest.raises(BudgetError, match="west limits by its budget west"):
+        foedus.run(distributed_run(tmp_path, name="third", privacy=coordinators, **coins))
+
+
 def test_an_interrupted_round_releases_nothing_twice_and_stays_charged(tmp_path: Path, ledgers: Path) -> None:
     run = stopped(distributed_run(tmp_path, rounds={"count": 3}))
     result = foedus.resume(run)

@@ -18,7 +18,7 @@ from foedus.config import sections
 from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
-from foedus.config.own_data import Own, read_own
+from foedus.config.own_data import Own, read_own, shown_counts
 from foedus.config.pace import build_paces
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
@@ -110,7 +110,8 @@ class ParticipantRun:
             )
         refuse_problems(config)
         own = read_own(self._home.file, config, self._home.name)
-        told = Told(introduce(config, own.site, own.listed).as_json())
+        shown = shown_counts(self._home.file, own.site)
+        told = Told(introduce(config, own.site, own.listed, shown).as_json())
         words = words_of(config, own.site)
         self._begun, self._agreed, self._playing = _Begun(message, config, own, told, words), None, None
         self._ground = self._side = None

@@ -10,6 +10,7 @@ from typing import assert_never
 
 from foedus.config import sections
 from foedus.config.ground import weight_bound
+from foedus.config.narrow_sums import WHOLE, summed_bits
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, MissingExtra, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
@@ -97,12 +98,11 @@ def agreed_sums(
         )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
-    largest_weight = chosen.max_weight or greatest_weight(config, bound)
     return SecureSums(
         task=config.task.kind,
         run=run or config.name,
         rules=rules,
-        scale=Scale(chosen.value_range, largest_weight, len(identities), kind.value_bits),
+        scale=build_scale(config, bound, len(identities), kind.value_bits),
         identities=identities,
         algorithm=algorithm,
         statistics_like=statistics_like,
@@ -111,6 +111,18 @@ def agreed_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
+
+
+def build_scale(config: sections.RunConfig, bound: int, participants: int, value_bits: int = WHOLE) -> Scale:
+    """Return how large what is summed may be. bound: as in `agreed_sums`.
+
+    Raises: ConfigError if the sum of so many does not fit the bits that compression asks for.
+    """
+    chosen = config.secure_sum
+    assert not isinstance(chosen, sections.PlainSum), "there is nothing to sum"
+    largest_weight = chosen.max_weight or greatest_weight(config, bound)
+    width = summed_bits(config, participants)
+    return Scale(chosen.value_range, largest_weight, participants, value_bits, width)
 
 
 def adds_noise(privacy: sections.Privacy) -> bool:
@@ -168,18 +180,29 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     A kind that is not chosen has its default rules. With too few participants for it, it is left out, and so is
     one whose extra is not installed.
     """
-    chosen = config.secure_sum
-    masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
-    ckks = chosen if isinstance(chosen, sections.Ckks) else sections.Ckks()
-    threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
-    with suppress(SecureSumError):
-        costs.append(cost_of_masks(load, build_rules(masks)))
-    with suppress(SecureSumError, MissingExtra):
-        costs.append(cost_of_ckks(load, build_rules(ckks)))
-    with suppress(SecureSumError):
-        costs.append(cost_of_threshold(load, build_rules(threshold)))
+    for kind in (sections.Masks, sections.Ckks, sections.Threshold):
+        chosen = config.secure_sum if isinstance(config.secure_sum, kind) else kind()
+        with suppress(SecureSumError, MissingExtra):
+            costs.append(cost_of_sum(chosen, load))
     return costs
+
+
+def cost_of_sum(chosen: sections.Masks | sections.Ckks | sections.Threshold, load: Load) -> Cost:
+    """Return what this kind costs in a round.
+
+    Raises: SecureSumError if it is not for so many participants; MissingExtra.
+    """
+    rules = build_rules(chosen)
+    match chosen:
+        case sections.Masks():
+            return cost_of_masks(load, rules)
+        case sections.Ckks():
+            return cost_of_ckks(load, rules)
+        case sections.Threshold():
+            return cost_of_threshold(load, rules)
+        case _:
+            assert_never(chosen)
 
 
 def build_rules(chosen: sections.HiddenSum) -> Rules:
