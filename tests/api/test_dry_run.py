@@ -101,5 +101,6 @@ def test_a_message_over_the_limit_is_named(tmp_path: Path) -> None:
 def test_no_row_is_in_what_is_told(tmp_path: Path) -> None:
     found = _dry(tmp_path, small_run(tmp_path), plain_sums=True, own_figures=True)
     rows = (tmp_path / "sites" / f"{found.organisation}.csv").read_text().splitlines()[1:]
-    assert set(found.facts) == {"labels", "splits", "weight_bound"}
+    assert set(found.facts) == {"labels", "listed", "shown", "splits", "weight_bound"}
+    assert not found.facts["shown"]
     assert not any(row.split(",")[0] in str(found) for row in rows)

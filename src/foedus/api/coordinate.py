@@ -43,12 +43,16 @@ Notice = Callable[[ParticipantId, str], None]
 
 @dataclass(frozen=True)
 class Federated:
-    """Whom a run is played with. pins: everybody's identity keys, for secure sums."""
+    """Whom a run is played with. pins: everybody's identity keys, for secure sums.
+
+    shows: is told the counts that a participant agrees to show.
+    """
 
     way: Way
     names: Sequence[ParticipantId]
     pins: Pins | None = None
     notice: Notice = lambda name, what: None
+    shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -91,7 +95,7 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         config = load_config(folder.config)
         began = time.perf_counter()
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
-        ground, notes = _set_up(config, folder, engine, federated.notice)
+        ground, notes = _set_up(config, folder, engine, federated)
         side = build_side(ground.fill_in(config), ground, dry_rounds=True)
         federation = _federation(side, engine, federated.pins)
         if needs_dry_round(side.config):
@@ -153,7 +157,9 @@ def _summarise(
     return summarise
 
 
-def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: Notice) -> tuple[Ground, Sequence[str]]:
+def _set_up(
+    config: RunConfig, folder: RunFolder, engine: RemoteEngine, federated: Federated
+) -> tuple[Ground, Sequence[str]]:
     """Agree with the participants on what the run is about, or tell them what was agreed on before.
 
     Raises: RoundError if too few take part.
@@ -168,8 +174,9 @@ def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: 
             case answer:
                 try:
                     told[name] = Introduction.of_json(answer.facts)
+                    federated.shows(name, told[name].shown)
                 except MessageError as error:
-                    notice(name, f"refused: {error}")
+                    federated.notice(name, f"refused: {error}")
     place = folder.path / GROUND
     if place.exists():
         kept = json.loads(place.read_text(encoding="utf-8"))

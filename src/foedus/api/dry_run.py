@@ -18,7 +18,7 @@ from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
 from foedus.config.consent import consent, require_upload
 from foedus.config.ground import Ground, introduce
-from foedus.config.own_data import load_participant_file, read_own
+from foedus.config.own_data import load_participant_file, read_own, shown_counts
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
@@ -83,7 +83,7 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     run = run.model_copy(update={"device": file.device}).rooted(run.root)
     refuse_problems(run)
     own = read_own(file, run, name)
-    introduction = introduce(run, own.site)
+    introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
     labels = _labels(run, own.listed, introduction.labels)
     names = tuple(dict.fromkeys([name, *organisations]))
     side = build_side(_for(run, len(names)), Ground(names, labels, None, introduction.weight_bound))
@@ -109,7 +109,7 @@ def _for(run: RunConfig, organisations: int) -> RunConfig:
 
 
 def _told(facts: Mapping[str, Any]) -> Phase:
-    items = [Leaving(key, (), "told", len(str(value))) for key, value in facts.items() if value is not None]
+    items = [Leaving(key, (), "told", len(str(value))) for key, value in facts.items() if value]
     return Phase(TOLD, items, _bytes(encode_answer(Told(facts))), 1, alone=True)
 
 

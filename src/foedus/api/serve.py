@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from foedus.core.errors import FoedusError, LinkError
+from foedus.core.errors import FoedusError, LinkError, RoundError
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
-from foedus.engines.kits.kit import PARTICIPANT_FILE, Kit, open_kit
+from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
+from foedus.engines.kits.startup import place_storage
 from foedus.engines.link.courier import Courier, Patience
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
@@ -23,7 +24,8 @@ from foedus.federation.run_folder import RunFolder
 from foedus.federation.state import StateFile
 
 RUNS, LOGS, STATE = "runs", "logs", "state"
-FAILED = "failed.json"
+FAILED, STOP = "failed.json", "stop"
+TROUBLE_S = 20.0
 PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
 GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
 
@@ -39,7 +41,6 @@ def runs_of(kit: Kit) -> list[RunFolder]:
 
 def serve_coordinator(
     folder: Path,
-    researcher: Path | None = None,
     *,
     observe: Observer = ignore,
     tell: Tell = lambda text: None,
@@ -47,14 +48,14 @@ def serve_coordinator(
 ) -> None:
     """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
 
-    folder: the coordinator's kit. researcher: the kit whose certificate submits the link's job to FLARE.
+    folder: the coordinator's kit.
     until_idle: return when no run is left; otherwise it waits for more.
     Raises: LinkError if a kit cannot be used.
     """
     require_flare()
     kit = open_kit(folder, "coordinator")
-    submitter = open_kit(researcher or kit.folder.parent / kit.league.researchers[0], "researcher")
-    placement = Placement(kit.folder, submitter.folder, submitter.name, kit.folder / LOGS / "flare-server.log")
+    place_storage(kit.folder)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)
@@ -79,7 +80,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
 
     names = kit.league.organisations
     state = StateFile(run.path, run.path.name, names)
-    gather(courier, names, state, lambda: link.trouble)
+    stopping = _refuse_when_stopped(run)
 
     def notice(name: str, what: str) -> None:
         tell(f"{name} {what}")
@@ -91,17 +92,41 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
             state.missing(name, what)
 
     try:
-        coordinate(run, Federated(courier, names, kit.pins(), notice), observe=to_all(state, observe))
+        gather(courier, names, state, lambda: link.trouble, stopping)
+        federated = Federated(courier, names, kit.pins(), notice, state.seen)
+        coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
+    except OSError as error:  # a full disk, above all: the run waits for room, and goes on from its last whole round
+        trouble = f"{run.path} cannot be written: {error.strerror or type(error).__name__}; it is tried again"
+        tell(trouble)
+        state.waits(trouble)
+        time.sleep(TROUBLE_S)
     except FoedusError as error:
         (run.path / FAILED).write_text(json.dumps({"reason": str(error), "type": type(error).__name__}))
         state.stopped(str(error))
         tell(f"run {run.path.name} ended: {error}")
 
 
-def gather(courier: Courier, names: Sequence[str], state: StateFile, trouble: Callable[[], str]) -> None:
-    """Wait until all organisations are there, or some have been for a while."""
+def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
+    """Return what raises as soon as somebody asks for the run's end."""
+
+    def check() -> None:
+        if (run.path / STOP).exists():
+            raise RoundError("foedus stop was given; the rounds so far stay recorded")
+
+    return check
+
+
+def gather(
+    courier: Courier,
+    names: Sequence[str],
+    state: StateFile,
+    trouble: Callable[[], str],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until all organisations are there, or some have been for a while. check: is asked meanwhile."""
     began: float | None = None
     while True:
+        check()
         there = courier.reachable(names)
         for name in there:
             state.seen(name)

@@ -9,6 +9,7 @@ import typer
 from foedus.cli.compare import compare
 from foedus.cli.explain import explain
 from foedus.cli.failures import Commands
+from foedus.cli.fetch import fetch
 from foedus.cli.generate import generate
 from foedus.cli.init import init
 from foedus.cli.keys import keys
@@ -19,6 +20,7 @@ from foedus.cli.run import run
 from foedus.cli.schema import schema
 from foedus.cli.serve import coordinator, participant
 from foedus.cli.status import status
+from foedus.cli.stop import stop
 from foedus.cli.submit import submit
 from foedus.cli.verify import verify
 from foedus.cli.watch import watch
@@ -63,6 +65,8 @@ for command in (
     submit,
     status,
     watch,
+    stop,
+    fetch,
     schema,
 ):
     app.command()(command)

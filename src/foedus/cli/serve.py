@@ -18,12 +18,6 @@ Kit = Annotated[Path, typer.Argument(metavar="KIT", help="The kit's folder.", sh
 def coordinator(
     kit: Kit,
     *,
-    researcher: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="KIT", help="The researcher's kit that opens the link.", show_default="the first one's, beside KIT"
-        ),
-    ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when no run is left.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -35,7 +29,7 @@ def coordinator(
 
     _end_on_termination()
     with progress_for(sys.stdout, json=json, quiet=quiet) as observe:
-        serve_coordinator(kit, researcher, observe=observe, tell=_tell(quiet=quiet), until_idle=once)
+        serve_coordinator(kit, observe=observe, tell=_tell(quiet=quiet), until_idle=once)
 
 
 def participant(
@@ -44,10 +38,22 @@ def participant(
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What it brings and allows.", show_default="KIT's own")
     ] = None,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CONFIG", help="Print what would leave in this run, and end; nothing is sent.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Take part in the runs that this organisation's own file allows, until stopped."""
+    if dry_run is not None:
+        from foedus.cli.dry_run import print_dry_run
+
+        print_dry_run(kit, data, dry_run, json=json)
+        return
     from foedus.api.serve import serve_participant
 
     _end_on_termination()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from foedus.config import sections
@@ -82,13 +82,15 @@ class Introduction:
 
     labels: the classes that it holds, where the configuration does not list them. listed: all classes in their order,
     where they are given from outside its rows. splits: those that it has rows of.
-    weight_bound: the least power of two that is not less than its number of training rows.
+    weight_bound: the least power of two that is not less than its number of training rows. shown: counts that its own
+    file agrees to show to all.
     """
 
     labels: Sequence[str] | None
     splits: Sequence[str]
     weight_bound: int
     listed: Sequence[str] | None = None
+    shown: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -97,6 +99,7 @@ class Introduction:
             "splits": list(self.splits),
             "weight_bound": self.weight_bound,
             "listed": None if self.listed is None else list(self.listed),
+            "shown": dict(self.shown),
         }
 
     @staticmethod
@@ -106,17 +109,22 @@ class Introduction:
         Raises: MessageError if it did not.
         """
         labels, listed = given.get("labels"), given.get("listed")
-        splits, bound = given.get("splits"), given.get("weight_bound")
+        splits, bound, shown = given.get("splits"), given.get("weight_bound"), given.get("shown")
         classes_fit = all(classes is None or _are_texts(classes) for classes in (labels, listed))
-        if not classes_fit or not _are_texts(splits) or type(bound) is not int or not 0 < bound < 1 << 53:
+        if not (classes_fit and _are_texts(splits) and _are_counts(shown) and _is_count(bound)) or bound == 0:
             raise MessageError("what it tells of its data is not what is asked of a participant of this version")
-        return Introduction(labels, splits, bound, listed)
+        return Introduction(labels, splits, bound, listed, shown)
 
 
-def introduce(config: sections.RunConfig, site: Site, listed: Sequence[str] | None = None) -> Introduction:
+def introduce(
+    config: sections.RunConfig,
+    site: Site,
+    listed: Sequence[str] | None = None,
+    shown: Mapping[str, int] | None = None,
+) -> Introduction:
     """Return what a participant tells of its rows.
 
-    listed: all classes in their order, where they are given from outside the rows.
+    listed: all classes in their order, where they are given from outside the rows. shown: counts that all may see.
     Raises: DataError if its rows have classes that the configuration does not list.
     """
     task = config.task
@@ -128,7 +136,9 @@ def introduce(config: sections.RunConfig, site: Site, listed: Sequence[str] | No
         else:
             require_known_labels({site.name: held}, task.labels)
     splits = [split for split in SPLITS if site.rows(split)]
-    return Introduction(labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed)
+    return Introduction(
+        labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed, shown or {}
+    )
 
 
 def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]) -> Ground:
@@ -171,6 +181,14 @@ def weight_bound(rows: Sequence[int]) -> int:
     (128, 1)
     """
     return 1 << (max([1, *rows]) - 1).bit_length()
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _are_counts(values: Any) -> TypeGuard[Mapping[str, int]]:
+    return isinstance(values, dict) and all(_is_count(value) for value in values.values())
 
 
 def _are_texts(values: Any) -> TypeGuard[Sequence[str]]:

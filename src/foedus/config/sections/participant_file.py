@@ -28,7 +28,7 @@ StrategyKind = Literal[
     "fedexp",
     "diloco",
 ]
-Count = Literal["train_rows", "steps", "tokens"]
+Count = Literal["train_rows", "validation_rows", "test_rows"]
 MEBIBYTE = 1 << 20
 
 
@@ -141,7 +141,7 @@ class ParticipantFile(Section):
     limits: Limits = Limits()
     """How much a run may take."""
     show: tuple[Count, ...] = ()
-    """Counts of this organisation that the federation's page may show to all: train_rows, steps, tokens."""
+    """Counts that the federation's page may show to all: train_rows, validation_rows, test_rows."""
     device: Device = "auto"
     """Where training happens here, whatever the run says."""
 
