@@ -28,18 +28,15 @@ from foedus.config.side import Side, Splits, build_side, rehearse
 from foedus.config.tokenizer import words_of
 from foedus.core.errors import ConfigError, ConsentError, DataError, MessageError, ParticipantError
 from foedus.engines.codec.messages import Answer, Question
+from foedus.engines.playing_site import PlayingSite
 from foedus.engines.site import Site, failure_reason
-from foedus.federation.checkpoints import load_trees, save_trees, sync
-from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import CountPairs, Counts, Failure, Reply
 from foedus.federation.own_reports import OwnReports
-from foedus.federation.protocols import Memory
 from foedus.models.byte_pairs import WordPairs
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
-
-_MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class ParticipantRun:
         self._mark = mark
         self._begun: _Begun | None = None
         self._agreed: Agree | None = None
-        self._site: Site | None = None
+        self._playing: PlayingSite | None = None
         self._ground: Ground | None = None
         self._side: tuple[Side, Splits] | None = None
 
@@ -96,15 +93,10 @@ class ParticipantRun:
                 return self._agree(question)
             case CountPairs():
                 return self._count(question)
-            case Settle():
-                return self._settle(question)
-            case Recall():
-                self._playing().recall(self._recalled(question.round))
-                return Told()
-            case Finish():
-                return Told()
             case _:
-                return self._playing().answer(question)
+                if self._playing is None:
+                    raise MessageError("it was not told what all agree on in this run")
+                return self._playing.answer(question)
 
     def _begin(self, message: Begin) -> Told:
         """Read the rows for a run that the own file allows, and tell what the others must know of them."""
@@ -121,7 +113,7 @@ class ParticipantRun:
         shown = shown_counts(self._home.file, own.site)
         told = Told(introduce(config, own.site, own.listed, shown).as_json())
         words = words_of(config, own.site)
-        self._begun, self._agreed, self._site = _Begun(message, config, own, told, words), None, None
+        self._begun, self._agreed, self._playing = _Begun(message, config, own, told, words), None, None
         self._ground = self._side = None
         return told
 
@@ -156,7 +148,7 @@ class ParticipantRun:
             )
             secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
         reports = None if config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
-        self._site = Site(
+        site = Site(
             home.name,
             algorithm.local,
             task,
@@ -164,8 +156,8 @@ class ParticipantRun:
             own_reports=reports,
             secure=secure,
         )
+        self._playing = PlayingSite(site, self._folder / "memory", config.output.checkpoints)
         self._agreed, self._ground, self._side = message, ground, (side, examples)
-        self._site.recall(self._recalled(1 << 53))
         return Told()
 
     def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:
@@ -209,37 +201,6 @@ class ParticipantRun:
         require(home.pins, home.name, home.identity.public)
         return home.identity, pinned_keys(home.pins, ground.participants)
 
-    def _settle(self, message: Settle) -> Told:
-        site = self._playing()
-        site.settle(counted=message.counted)
-        if site.memory:
-            path = self._memory(message.round)
-            draft = path.with_suffix(".part")
-            save_trees(draft, site.memory)
-            draft.replace(path)
-            sync(path.parent)
-            for number, old in self._memories():
-                if number < message.round - self._has_begun().config.output.checkpoints:
-                    old.unlink()
-        return Told()
-
-    def _recalled(self, number: int) -> Memory:
-        """Return what was remembered after that round or the last one before it, and forget what came later."""
-        kept: Path | None = None
-        for at, path in self._memories():
-            if at <= number:
-                kept = path
-            else:
-                path.unlink()
-        return {} if kept is None else load_trees(kept)
-
-    def _memories(self) -> list[tuple[int, Path]]:
-        found = [(_MEMORY.fullmatch(path.name), path) for path in self._folder.glob("memory/*")]
-        return sorted((int(match[1]), path) for match, path in found if match is not None)
-
-    def _memory(self, number: int) -> Path:
-        return self._folder / "memory" / f"round-{number:05d}.safetensors"
-
     @property
     def _folder(self) -> Path:
         return run_place(self._home.folder, self._has_begun().message.run)
@@ -248,11 +209,6 @@ class ParticipantRun:
         if self._begun is None:
             raise MessageError("it was not told which run this is")
         return self._begun
-
-    def _playing(self) -> Site:
-        if self._site is None:
-            raise MessageError("it was not told what all agree on in this run")
-        return self._site
 
 
 def run_place(folder: Path, run: str) -> Path:
