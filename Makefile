@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 JOBS ?= 2
 
-.PHONY: run test lint bench compare pretrain-finetune clean
+.PHONY: run test lint bench compare pretrain-finetune demo-federation clean
 
 run: $(INSTALLED)  ## fine-tune MiniLM across eight hospitals and write a report
 	$(BIN)/foedus run examples/clinics.yaml --overwrite
@@ -16,6 +16,9 @@ pretrain-finetune: $(INSTALLED)  ## pre-train a GPT-2 on plays, fine-tune it on 
 	$(BIN)/foedus run examples/pretrain_then_finetune/pretrain.yaml --overwrite
 	$(BIN)/foedus run examples/pretrain_then_finetune/finetune.yaml --overwrite
 	$(BIN)/foedus run examples/pretrain_then_finetune/from_random.yaml --overwrite
+
+demo-federation: $(INSTALLED)  ## three hospitals and a coordinator, each a process of its own, over mTLS on this machine
+	$(BIN)/python examples/federation/demo.py
 
 test: $(INSTALLED)  ## all tests
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist worksteal

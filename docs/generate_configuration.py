@@ -1,4 +1,7 @@
-"""Write docs/configuration.md from the configuration's own types: python docs/generate_configuration.py."""
+"""Write the pages of every key from the code's own types: python docs/generate_configuration.py.
+
+docs/configuration.md is of a run's file, docs/federation_files.md of the files of a federation.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from foedus.config import sections
 from foedus.config.sections import RunConfig, Section
 from foedus.config.structure import Kinds, kinds_of, sections_of
 from foedus.config.yaml_text import dump
 
 PAGE = Path(__file__).parent / "configuration.md"
+FEDERATION_PAGE = Path(__file__).parent / "federation_files.md"
 
 HEAD = """\
 # Every key of the configuration
@@ -44,11 +49,51 @@ How the file is read:
 In the tables below, a key without a default must be given.
 """
 
+FEDERATION_HEAD = """\
+# Every key of a federation's files
+
+<!-- Written by docs/generate_configuration.py from the code. Change the descriptions there. -->
+
+[Deployment](deployment.md) says what these files are for. Unknown keys are errors that name the nearest known one. In
+the tables below, a key without a default must be given.
+"""
+
 
 def page() -> str:
     """Return the whole page."""
     top = _table(RunConfig, RunConfig.model_fields, ())
     return "\n".join([HEAD, "## Top level\n", top, *_sections([RunConfig], ())]).rstrip() + "\n"
+
+
+def federation_page() -> str:
+    """Return the page of federation.yaml and participant.yaml."""
+    parts = [
+        ("federation.yaml", sections.Federation),
+        ("federation.yaml: coordinator", sections.Coordinator),
+        ("participant.yaml", sections.ParticipantFile),
+        ("participant.yaml: data: files", sections.OwnFiles),
+        ("participant.yaml: data: part", sections.Part),
+        ("participant.yaml: allow", sections.Allow),
+        ("participant.yaml: allow.models", sections.AllowedModel),
+        ("participant.yaml: budget", sections.Budget),
+        ("participant.yaml: limits", sections.Limits),
+    ]
+    return "\n".join([FEDERATION_HEAD, *(line for part in parts for line in _part(*part))]).rstrip() + "\n"
+
+
+def _part(heading: str, owner: type[Section]) -> Iterator[str]:
+    fields = {name: field for name, field in owner.model_fields.items() if name != "kind"}
+    below = {name: ("section", _default_section(field)) for name, field in fields.items() if sections_of(field)}
+    rows = [
+        (f"`{name}`", *below[name], _sentence(field.description or _described(sections_of(field)[0])))
+        if name in below
+        else _row(owner, name, field, ())
+        for name, field in fields.items()
+    ]
+    head = [("key", "value", "default", "what it is"), ("---", "---", "---", "---")]
+    yield f"## {heading}\n"
+    yield _described(owner)
+    yield "\n".join(f"| {' | '.join(row)} |" for row in [*head, *rows]) + "\n"
 
 
 def _sections(owners: Sequence[type[Section]], place: tuple[str, ...]) -> Iterator[str]:
@@ -144,6 +189,8 @@ def _value(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     match schema:
         case {"enum": choices}:
             return " or ".join(f"`{choice}`" for choice in choices)
+        case {"$ref": _}:
+            return "section"
         case {"const": choice}:
             return f"`{choice}`"
         case {"anyOf": options}:
@@ -184,3 +231,4 @@ def anchor(heading: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    FEDERATION_PAGE.write_text(federation_page(), encoding="utf-8")

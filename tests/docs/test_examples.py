@@ -8,6 +8,10 @@ from safetensors.torch import load_file
 
 import foedus
 from docs.reading_docs import ROOT
+from foedus.config.consent import consent
+from foedus.config.loading import load_config, load_section
+from foedus.config.own_data import load_participant_file
+from foedus.config.sections import Federation
 from foedus.core import trees
 from foedus.core.errors import ConfigError
 from foedus.strategies.custom import load_algorithm
@@ -18,8 +22,17 @@ STRATEGY = EXAMPLES / "strategies" / "limited_updates.py"
 EVERY = [
     path
     for path in sorted(EXAMPLES.rglob("*.yaml"))
-    if path.parent.name != "pretrain_then_finetune" or path.stem == "pretrain"
+    if path.parent.name not in {"pretrain_then_finetune", "federation"} or path.stem in {"pretrain", "clinics"}
 ]
+
+
+def test_the_files_of_the_federation_load_and_allow_its_run() -> None:
+    federation = load_section(EXAMPLES / "federation" / "federation.yaml", Federation)
+    assert len(federation.organisations) == 3
+    consent(
+        load_participant_file(EXAMPLES / "federation" / "participant.yaml"),
+        load_config(EXAMPLES / "federation" / "clinics.yaml"),
+    )
 
 
 @pytest.mark.end_to_end

@@ -83,8 +83,19 @@ def test_a_run_tells_its_promise_and_spends_in_each_participants_own_ledger(
     assert "the coordinator included" in result.report.read_text()
 
 
+def test_a_signed_run_is_verified_down_to_its_epsilon(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    made = CliRunner().invoke(app, ["keys", "new", "coordinator", *SITES, "--folder", str(keys)])
+    assert made.exit_code == 0, made.output
+    run = foedus.run(distributed_run(tmp_path, signatures={"kind": "ed25519", "keys": str(keys)}))
+    checks = foedus.verify(run.folder).checks
+    assert any(check.startswith("epsilon computed anew") for check in checks)
+    assert any("secure sums signed their terms" in check for check in checks)
+
+
 def test_two_private_runs_differ_and_two_reproducible_ones_do_not(tmp_path: Path) -> None:
-    seeded = {**DISTRIBUTED, "noise": "reproducible"}
+    skellam = {"kind": "distributed", "colluders": 0, "distribution": "skellam", "bits": 14}
+    seeded = {**DISTRIBUTED, "noise": "reproducible", "mechanism": skellam}
     runs = [
         foedus.run(distributed_run(tmp_path / name, privacy=section)).folder
         for name, section in (("a", DISTRIBUTED), ("b", DISTRIBUTED), ("c", seeded), ("d", seeded))
@@ -107,6 +118,18 @@ def test_one_participants_budget_stops_all_before_anything_is_sent(tmp_path: Pat
     assert "budget north of north" in second.summary["stopped"]
     with pytest.raises(BudgetError):
         foedus.run(distributed_run(tmp_path, name="third"))
+
+
+def test_budgets_of_ledgers_that_would_not_pay_are_refused_not_passed_by(tmp_path: Path) -> None:
+    coordinators = {**DISTRIBUTED, "mechanism": "cohorts"}
+    coins = {"secure_sum": "none", "rounds": {"cohort": {"kind": "poisson", "rate": 0.5}, "count": 1}}
+    foedus.run(distributed_run(tmp_path, name="first", privacy=coordinators, **coins))
+    foedus.api.set_privacy_budget("first", epsilon=9.0, delta=0.01, unit="participant", federation=True)
+    with pytest.raises(BudgetError, match="under the federation's budget first"):
+        foedus.run(distributed_run(tmp_path, name="second"))
+    foedus.api.set_privacy_budget("west", epsilon=9.0, delta=0.1, unit="participant", participant="west")
+    with pytest.raises(BudgetError, match="west limits by its budget west"):
+        foedus.run(distributed_run(tmp_path, name="third", privacy=coordinators, **coins))
 
 
 def test_an_interrupted_round_releases_nothing_twice_and_stays_charged(tmp_path: Path, ledgers: Path) -> None:

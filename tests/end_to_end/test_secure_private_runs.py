@@ -74,15 +74,17 @@ def test_a_whole_run_spends_what_the_plain_one_does(tmp_path: Path) -> None:
     assert set(charged_steps().values()) == {4 * STEPS}  # two runs of two rounds
 
 
-@pytest.mark.parametrize("exchange", range(5))
+@pytest.mark.parametrize(
+    ("kind", "exchange"), [(kind, exchange) for kind in ("masks", "ckks") for exchange in range(5)]
+)
 def test_one_that_is_killed_in_any_exchange_stops_nothing_and_has_spent_its_round(
-    tmp_path: Path, exchange: int
+    tmp_path: Path, kind: str, exchange: int
 ) -> None:
-    _, federation, state = assembled(secure_run(tmp_path))
+    _, federation, state = assembled(secure_run(tmp_path, secure_sum={"kind": kind, "value_range": 1.0}))
     federation = killing(federation, {VICTIM: exchange})
     state, first = play_round(federation, state)
     assert first.reason is None
-    counted = len(SITES) - (exchange <= 2)  # who has sent its masked vector is in the sum
+    counted = len(SITES) - (exchange <= 2)  # who has sent its vector is in the sum
     assert first.collected.total.reports == counted
     state, second = play_round(federation, state)
     assert second.reason is None

@@ -12,12 +12,14 @@ import pytest
 
 import foedus
 from end_to_end.small_runs import SITES, records, small_run, weights
-from foedus.api.keys import new_key
-from foedus.core.errors import SignatureError
+from foedus.api.keys import new_key, pin_key, read_handout, rotate_key
+from foedus.core.errors import SecureSumError, SignatureError
 from foedus.federation.events import Event, RoundEnded
 from foedus.privacy.ledger.places import participants_folder
-from foedus.privacy.secure_sum.messages import SurvivorList
-from foedus.privacy.signing.key_folder import own_identity
+from foedus.privacy.secure_sum.roster import Roster
+from foedus.privacy.secure_sum.terms import Terms
+from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.key_folder import own_identity, pinned_keys
 from foedus.privacy.signing.log import Log, read_log
 from foedus.privacy.signing.receipts import check_receipts, read_receipts
 from foedus.privacy.signing.statements import Masked, RoundResult, RunBegun, Signed, Summed, sign
@@ -266,10 +268,31 @@ def test_a_resumed_masked_run_verifies_and_who_saw_the_longer_log_keeps_the_proo
     assert len(read_receipts(files[0])) == 7
 
 
-def test_a_masked_run_is_gone_on_with_by_the_same_keys(tmp_path: Path) -> None:
-    """Its participants have their identity from the folder of keys, and not a new one at each start."""
-    run = foedus.run(with_keys(tmp_path, rounds={"count": 1}, **MASKS)).folder
-    entries = [entry.statement for entry in read_log(run / "log.jsonl")[0]]
-    assert SurvivorList.KIND == 8
+def test_a_key_that_is_rotated_between_two_runs_verifies_both_for_who_took_in_the_change(tmp_path: Path) -> None:
+    config = with_keys(tmp_path, rounds={"count": 1}, **MASKS)
+    others = tmp_path / "others"
+    for name in ("coordinator", *SITES):
+        handout = read_handout(tmp_path / "keys" / f"{name}.pub")
+        assert handout is not None
+        pin_key(tmp_path / "keys" / f"{name}.pub", others, handout[1])
+    before = foedus.run(config | {"name": "before"}).folder
+    change = rotate_key("north", tmp_path / "keys").file
+    after = foedus.run(config | {"name": "after"}).folder
+    for run in (before, after):
+        assert foedus.verify(run, keys=tmp_path / "keys", receipts=[receipts_of(run, "north")]).updates == 3
+    foedus.verify(before, keys=others)
+    with pytest.raises(SignatureError, match="take in the change file"):
+        foedus.verify(after, keys=others)
+    pin_key(change, others)
+    assert foedus.verify(after, keys=others).updates == 3
+
+
+def test_the_identities_of_a_signed_sum_are_those_of_the_folder_of_keys(masked: Path) -> None:
+    """What is signed inside the protocol is signed with the keys that others have pinned."""
+    entries = [entry.statement for entry in read_log(masked / "log.jsonl")[0]]
     summed = next(entry for entry in entries if isinstance(entry, Summed))
-    assert set(summed.agreement) == set(SITES)
+    roster = Roster.decode(bytes.fromhex(summed.roster))
+    roster.check(Terms.decode(bytes.fromhex(summed.terms)), pinned_keys(keys_of(masked), SITES))
+    stranger = {**pinned_keys(keys_of(masked), SITES), "west": Identity.create().public}
+    with pytest.raises(SecureSumError, match="what west showed is not signed with the key that is pinned"):
+        roster.check(Terms.decode(bytes.fromhex(summed.terms)), stranger)

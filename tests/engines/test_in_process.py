@@ -3,10 +3,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from foedus.core.errors import RunFolderError
 from foedus.engines.in_process import InProcessEngine
 from foedus.engines.site import failure_reason
 from foedus.federation.messages import Broadcast, Clock, LocalUpdate, Train
@@ -20,6 +22,10 @@ TASKS: Mapping[str, LocalTask] = {name: QuadraticTask(1.0, 1.0, [0.1]) for name 
 
 def failing(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
     raise ValueError("for debugging, the whole message")
+
+
+def remembering(task: LocalTask, broadcast: Broadcast, memory: Memory) -> tuple[LocalUpdate, Memory]:
+    return LocalUpdate({"delta": broadcast.params}, 1.0), {"seen": {"value": torch.ones(())}}
 
 
 def train() -> Train:
@@ -79,3 +85,18 @@ def test_at_most_one_earlier_update_is_alive_while_a_participant_trains(particip
     play_round(run, state)
     assert len(alive) == 2 * participants
     assert max(alive) <= 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_memories_that_were_damaged_are_refused(tmp_path: Path, damage: str) -> None:
+    engine = InProcessEngine(remembering, TASKS)
+    list(engine.exchange({"a": train()}))
+    engine.settle(["a"])
+    engine.save_memories(tmp_path)
+    [file] = tmp_path.glob("*.safetensors")
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(RunFolderError, match="missing or damaged"):
+        InProcessEngine(remembering, TASKS).load_memories(tmp_path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from foedus.api.digests import run_digest
@@ -22,12 +22,15 @@ from foedus.config.sections import RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
+from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.way import Way
 from foedus.federation.events import Observer, ignore
 from foedus.federation.membership import Agree, Begin
 from foedus.federation.messages import Failure, ParticipantId
+from foedus.federation.protocols import ServerState
+from foedus.federation.round import Federation
 from foedus.federation.run_folder import Record, RunFolder, opened
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.signing.pins import Pins
@@ -40,12 +43,16 @@ Notice = Callable[[ParticipantId, str], None]
 
 @dataclass(frozen=True)
 class Federated:
-    """Whom a run is played with. pins: everybody's identity keys, for secure sums."""
+    """Whom a run is played with. pins: everybody's identity keys, for secure sums.
+
+    shows: is told the counts that a participant agrees to show.
+    """
 
     way: Way
     names: Sequence[ParticipantId]
     pins: Pins | None = None
     notice: Notice = lambda name, what: None
+    shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -88,23 +95,21 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         config = load_config(folder.config)
         began = time.perf_counter()
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
-        ground, notes = _set_up(config, folder, engine, federated.notice)
-        side = build_side(config, ground)
-        algorithm = side.algorithm(None, None, idle_entropy())
-        secure = None
-        if not isinstance(config.secure_sum, sections.PlainSum):
-            if federated.pins is None:
-                raise ConfigError("secure_sum: needs everybody's pinned identity keys, and this federation has none")
-            secure = agreed_sums(
-                side.config,
-                algorithm,
-                ground.weight_bound,
-                identities=pinned_keys(federated.pins, ground.participants),
-                statistics_like=side.statistics_like(),
-                run=engine.run,
+        ground, notes = _set_up(config, folder, engine, federated)
+        side = build_side(ground.fill_in(config), ground, dry_rounds=True)
+        federation = _federation(side, engine, federated.pins)
+        if needs_dry_round(side.config):
+            state = ServerState(0, side.initial, federation.algorithm.init(side.initial))
+            found = play_dry_round(side, federation, state).config.secure_sum
+            assert not isinstance(found, sections.PlainSum), "a dry round is for other sums"
+            weighted = config.strategy.weighting in ("tokens", "tokens_seen")
+            ground = replace(
+                ground, value_range=found.value_range, max_weight=found.max_weight if weighted else ground.max_weight
             )
-        federation = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
-        federation = coordinated(federation, None, secure, None)
+            _write_down(folder, ground, notes)
+            engine.introduce(Agree(ground.as_json()))
+            side = replace(side, config=ground.fill_in(config), ground=ground)
+            federation = _federation(side, engine, federated.pins)
         digest = run_digest(side, folder, None, {"ground": ground.as_json()})
         start_seconds = 0.0
 
@@ -118,6 +123,29 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         return leave_results(side, ending, folder, observe=observe, summarise=summarise)
 
 
+def _federation(side: Side, engine: RemoteEngine, pins: Pins | None) -> Federation:
+    """Return what is played. Raises: ConfigError or SignatureError if secure sums lack keys."""
+    config, algorithm = side.config, side.algorithm(None, None, idle_entropy())
+    secure = None
+    if not isinstance(config.secure_sum, sections.PlainSum):
+        if pins is None:
+            raise ConfigError("secure_sum: needs everybody's pinned identity keys, and this federation has none")
+        secure = agreed_sums(
+            config,
+            algorithm,
+            side.ground.weight_bound,
+            identities=pinned_keys(pins, side.ground.participants),
+            statistics_like=side.statistics_like(),
+            run=engine.run,
+        )
+    plain = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
+    return coordinated(plain, None, secure, None)
+
+
+def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str]) -> None:
+    folder.write(folder.path / GROUND, json.dumps({"ground": ground.as_json(), "notes": list(notes)}))
+
+
 def _summarise(
     side: Side, folder: RunFolder, notes: Sequence[str], start_seconds: Callable[[], float]
 ) -> Callable[[Sequence[Record], str | None], Mapping[str, Any]]:
@@ -129,7 +157,9 @@ def _summarise(
     return summarise
 
 
-def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: Notice) -> tuple[Ground, Sequence[str]]:
+def _set_up(
+    config: RunConfig, folder: RunFolder, engine: RemoteEngine, federated: Federated
+) -> tuple[Ground, Sequence[str]]:
     """Agree with the participants on what the run is about, or tell them what was agreed on before.
 
     Raises: RoundError if too few take part.
@@ -139,15 +169,14 @@ def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: 
     told: dict[ParticipantId, Introduction] = {}
     for name in engine.population():
         match answers.get(name):
-            case None:
-                notice(name, "did not answer")
-            case Failure(reason):
-                notice(name, f"refused: {reason}")
+            case None | Failure():
+                continue  # the engine has told of it
             case answer:
                 try:
                     told[name] = Introduction.of_json(answer.facts)
+                    federated.shows(name, told[name].shown)
                 except MessageError as error:
-                    notice(name, f"refused: {error}")
+                    federated.notice(name, f"refused: {error}")
     place = folder.path / GROUND
     if place.exists():
         kept = json.loads(place.read_text(encoding="utf-8"))
@@ -159,12 +188,10 @@ def _set_up(config: RunConfig, folder: RunFolder, engine: RemoteEngine, notice: 
         ground, notes = agree(config, told), []
         if learns_tokenizer(config):
             learnt = learn_tokenizer(config, engine)
-            ground = Ground(ground.participants, ground.labels, learnt.merges, ground.weight_bound)
+            ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
-        folder.write(place, json.dumps({"ground": ground.as_json(), "notes": notes}))
-    for name, answer in engine.introduce(Agree(ground.as_json())).items():
-        if isinstance(answer, Failure):
-            notice(name, f"refused: {answer.reason}")
+        _write_down(folder, ground, notes)
+    engine.introduce(Agree(ground.as_json()))
     return ground, notes
 
 

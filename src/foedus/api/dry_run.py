@@ -18,11 +18,11 @@ from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
 from foedus.config.consent import consent, require_upload
 from foedus.config.ground import Ground, introduce
-from foedus.config.own_data import load_participant_file, read_own
+from foedus.config.own_data import load_participant_file, read_own, shown_counts
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.config.secure_sums import build_rules
+from foedus.config.secure_sums import cost_of_sum
 from foedus.config.side import Side, build_side
 from foedus.core.errors import SecureSumError
 from foedus.engines.codec.messages import encode_answer
@@ -30,7 +30,7 @@ from foedus.federation.membership import Told
 from foedus.federation.messages import Evaluation, LocalUpdate, Trees
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.privacy.secure_sum.contents import Contents, Scale, contents_of_evaluations, contents_of_updates
-from foedus.privacy.secure_sum.cost import Load, cost_of_masks
+from foedus.privacy.secure_sum.cost import Load
 
 TOLD, UPDATE, EVALUATION = "before the first round", "update of each round", "evaluation"
 
@@ -49,7 +49,7 @@ class Leaving:
 class Phase:
     """One message of a run. times: how often it is sent. alone: whether others see it by itself.
 
-    size: the whole message in bytes; under masks, all that a participant sends for this sum.
+    size: the whole message in bytes; of a secure sum, all that a participant sends for this sum.
     """
 
     name: str
@@ -83,7 +83,7 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     run = run.model_copy(update={"device": file.device}).rooted(run.root)
     refuse_problems(run)
     own = read_own(file, run, name)
-    introduction = introduce(run, own.site)
+    introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
     labels = _labels(run, own.listed, introduction.labels)
     names = tuple(dict.fromkeys([name, *organisations]))
     side = build_side(_for(run, len(names)), Ground(names, labels, None, introduction.weight_bound))
@@ -109,7 +109,7 @@ def _for(run: RunConfig, organisations: int) -> RunConfig:
 
 
 def _told(facts: Mapping[str, Any]) -> Phase:
-    items = [Leaving(key, (), "told", len(str(value))) for key, value in facts.items() if value is not None]
+    items = [Leaving(key, (), "told", len(str(value))) for key, value in facts.items() if value]
     return Phase(TOLD, items, _bytes(encode_answer(Told(facts))), 1, alone=True)
 
 
@@ -133,8 +133,8 @@ def _rounds(side: Side, run: RunConfig) -> Sequence[Phase]:
     of_evaluations = contents_of_evaluations(statistics, Scale(1.0, 1.0, len(side.ground.participants)))
     sent = _bytes(encode_answer(update))
     return [
-        Phase(UPDATE, _words(contents), _masked(side, contents, sent), run.rounds.count, alone=False),
-        Phase(EVALUATION, _words(of_evaluations), _masked(side, of_evaluations, 0), evaluations, alone=False),
+        Phase(UPDATE, _words(contents), _hidden(side, contents, sent), run.rounds.count, alone=False),
+        Phase(EVALUATION, _words(of_evaluations), _hidden(side, of_evaluations, 0), evaluations, alone=False),
     ]
 
 
@@ -144,12 +144,12 @@ def _contents(side: Side, algorithm: Algorithm) -> Contents:
     return contents_of_updates(averaged, summed, Scale(1.0, 1.0, len(side.ground.participants)))
 
 
-def _masked(side: Side, contents: Contents, plain: int) -> int:
+def _hidden(side: Side, contents: Contents, plain: int) -> int:
     """Return all that a participant sends for one sum."""
     chosen, names = side.config.secure_sum, side.ground.participants
     assert not isinstance(chosen, sections.PlainSum), "whoever calls has asked"
     try:
-        return cost_of_masks(Load(names, plain, 0, contents.layout), build_rules(chosen)).up_bytes
+        return cost_of_sum(chosen, Load(names, plain, 0, contents.layout)).up_bytes
     except SecureSumError:  # too few organisations are known here to say how many messages there are
         return sum(width // 8 * count for width, count in contents.layout.counts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from foedus.api.run import ConfigLike, as_config
@@ -12,12 +13,13 @@ from foedus.config.assemble import Assembly, assemble
 from foedus.config.dump import dump_config
 from foedus.config.explanation import Explanation, Holding, Traffic
 from foedus.config.guarantee import guarantee, spent_by_round
+from foedus.config.narrow_sums import WHOLE, keeps_remainders, summed_bits
 from foedus.config.problems import problems
 from foedus.config.secure_sums import costs_of_sums
 from foedus.config.sites import columns_of, read_data
 from foedus.config.tokenizer import require_tokenizer
-from foedus.config.value_range import MARGIN, needs_dry_round
-from foedus.core.errors import FoedusError
+from foedus.config.value_range import margin, needs_dry_round
+from foedus.core.errors import ConfigError, FoedusError
 from foedus.core.seeds import SeedKey
 from foedus.federation.messages import Clock, Train, payload_bytes
 from foedus.federation.round import Federation
@@ -80,7 +82,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
     config = assembly.config
     federation = assembly.federation()
     cohort = _expected_cohort(config.rounds.cohort, _mean_population(assembly, federation))
-    plain, chosen = _traffic(assembly, federation), config.secure_sum.kind
+    plain, chosen = _plain_traffic(assembly, federation), config.secure_sum.kind
     sums = costs_of_sums(config, _load(assembly, federation, round(cohort), plain))
     return replace(
         explanation,
@@ -131,7 +133,7 @@ def _range(before: Explanation, config: sections.RunConfig) -> Sequence[str]:
         return [
             "secure_sum.value_range is left out: before the first round a cohort trains once, keeps nothing of it, and "
             "a secure sum tells within which power of two the largest change lies; the range is that times "
-            f"{MARGIN:g}, and the run's config.yaml shows it"
+            f"{margin(config):g}, and the run's config.yaml shows it"
         ]
     chosen = config.secure_sum
     if dump_config(config) != before.config and not isinstance(chosen, sections.PlainSum):
@@ -187,6 +189,15 @@ def _expected_cohort(cohort: sections.Cohort, population: float) -> float:
             return population
 
 
+def _plain_traffic(assembly: Assembly, federation: Federation) -> Traffic:
+    """Return one participant's bytes in one round if updates were summed in the clear."""
+    if not keeps_remainders(assembly.config):
+        return _traffic(assembly, federation)
+    config = assembly.config.model_copy(update={"secure_sum": sections.PlainSum()}).rooted(assembly.config.root)
+    in_the_clear = replace(assembly, side=replace(assembly.side, config=config))
+    return _traffic(in_the_clear, in_the_clear.federation())
+
+
 def _traffic(assembly: Assembly, federation: Federation) -> Traffic:
     """Return one participant's bytes in one round; an update holds the declared parts, a weight and the loss.
 
@@ -211,7 +222,10 @@ def _load(assembly: Assembly, federation: Federation, cohort: int, plain: Traffi
     if isinstance(assembly.plans, DistributedPlan):
         layout = assembly.side.packing(algorithm, assembly.plans)(*like).layout
     else:
-        layout = contents_of_updates(*like, Scale(1.0, 1.0, len(names))).layout
+        bits = WHOLE
+        with suppress(ConfigError):  # so many do not fit narrow words; to be summed in the clear they need none
+            bits = summed_bits(assembly.config, len(names))
+        layout = contents_of_updates(*like, Scale(1.0, 1.0, len(names), delta_width=bits)).layout
     return Load(names, plain.up, plain.down, layout)
 
 

@@ -9,6 +9,7 @@ import typer
 from foedus.cli.compare import compare
 from foedus.cli.explain import explain
 from foedus.cli.failures import Commands
+from foedus.cli.fetch import fetch
 from foedus.cli.generate import generate
 from foedus.cli.init import init
 from foedus.cli.keys import keys
@@ -17,7 +18,10 @@ from foedus.cli.privacy import privacy
 from foedus.cli.provision import provision
 from foedus.cli.run import run
 from foedus.cli.schema import schema
+from foedus.cli.serve import coordinator, participant
 from foedus.cli.status import status
+from foedus.cli.stop import stop
+from foedus.cli.submit import submit
 from foedus.cli.verify import verify
 from foedus.cli.watch import watch
 
@@ -48,7 +52,23 @@ def describe(
     """Train Hugging Face Transformers across organisations that cannot share their data."""
 
 
-for command in (init, explain, run, compare, predict, generate, verify, status, watch, schema):
+for command in (
+    init,
+    explain,
+    run,
+    compare,
+    predict,
+    generate,
+    verify,
+    coordinator,
+    participant,
+    submit,
+    status,
+    watch,
+    stop,
+    fetch,
+    schema,
+):
     app.command()(command)
 app.add_typer(keys, name="keys")
 app.add_typer(privacy, name="privacy")

@@ -34,7 +34,14 @@ def build_algorithm(config: sections.RunConfig, optimizer_like: ParamTree) -> Al
 
     optimizer_like: names and shapes of the participants' optimizer state, for strategies that send it.
     """
-    return compress(_build_strategy(config, optimizer_like), config.compression)
+    return compress(_build_strategy(config, optimizer_like), plain_compression(config))
+
+
+def plain_compression(config: sections.RunConfig) -> sections.Compression:
+    """Return how what is sent is compressed by itself; under secure_sum uploads are not: their words are narrower."""
+    if isinstance(config.secure_sum, sections.PlainSum):
+        return config.compression
+    return sections.Uncompressed(broadcast=config.compression.broadcast)
 
 
 def compress(algorithm: Algorithm, compression: sections.Compression) -> Algorithm:

@@ -130,6 +130,11 @@ def _what_is_shown(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.plain_sums is false, and secure_sum: none sends the coordinator this organisation's update by "
             "itself; use secure_sum: masks"
         )
+    if isinstance(run.secure_sum, sections.Ckks) and not allow.shared_key:
+        yield (
+            "allow.shared_key is false, and under secure_sum: ckks every participant holds the key that this "
+            "organisation's update is encrypted with; use secure_sum: masks"
+        )
     if isinstance(run.secure_sum, sections.Threshold) and not allow.unreviewed:
         yield (
             "allow.unreviewed is false, and secure_sum: threshold is cryptography that nobody outside has reviewed; "

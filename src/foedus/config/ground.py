@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from foedus.config import sections
@@ -22,13 +23,15 @@ class Ground:
 
     participants: all of them, in one order. labels: the classes; None where the task has none.
     merges: of a tokenizer that was learnt for the run. weight_bound: a power of two that no participant's number of
-        training rows exceeds.
+        training rows exceeds. value_range, max_weight: of secure sums, where a dry round found them.
     """
 
     participants: Sequence[ParticipantId]
     labels: Sequence[str] | None
     merges: Merges | None
     weight_bound: int
+    value_range: float | None = None
+    max_weight: float | None = None
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -37,7 +40,20 @@ class Ground:
             "labels": None if self.labels is None else list(self.labels),
             "merges": None if self.merges is None else [list(merge) for merge in self.merges],
             "weight_bound": self.weight_bound,
+            "value_range": self.value_range,
+            "max_weight": self.max_weight,
         }
+
+    def fill_in(self, config: sections.RunConfig) -> sections.RunConfig:
+        """Return the configuration with what a dry round found where it leaves that out."""
+        chosen: Any = config.secure_sum
+        if isinstance(chosen, sections.PlainSum):
+            return config
+        found = {"value_range": self.value_range, "max_weight": self.max_weight}
+        update = {name: value for name, value in found.items() if value is not None and getattr(chosen, name) is None}
+        if not update:
+            return config
+        return config.model_copy(update={"secure_sum": chosen.model_copy(update=update)}).rooted(config.root)
 
     @staticmethod
     def of_json(given: Mapping[str, Any]) -> Ground:
@@ -54,7 +70,10 @@ class Ground:
         if not (merges is None or (isinstance(merges, list) and all(_is_merge(merge) for merge in merges))):
             raise MessageError("what the coordinator says that all agree on has merges that are no pairs")
         pairs = None if merges is None else [(left, right) for left, right in merges]
-        return Ground(tuple(participants), labels, pairs, bound)
+        value_range, max_weight = given.get("value_range"), given.get("max_weight")
+        if not all(size is None or _is_positive(size) for size in (value_range, max_weight)):
+            raise MessageError("what the coordinator says that all agree on has a range or a weight that is none")
+        return Ground(tuple(participants), labels, pairs, bound, value_range, max_weight)
 
 
 @dataclass(frozen=True)
@@ -63,13 +82,15 @@ class Introduction:
 
     labels: the classes that it holds, where the configuration does not list them. listed: all classes in their order,
     where they are given from outside its rows. splits: those that it has rows of.
-    weight_bound: the least power of two that is not less than its number of training rows.
+    weight_bound: the least power of two that is not less than its number of training rows. shown: counts that its own
+    file agrees to show to all.
     """
 
     labels: Sequence[str] | None
     splits: Sequence[str]
     weight_bound: int
     listed: Sequence[str] | None = None
+    shown: Mapping[str, int] = field(default_factory=dict)
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -78,6 +99,7 @@ class Introduction:
             "splits": list(self.splits),
             "weight_bound": self.weight_bound,
             "listed": None if self.listed is None else list(self.listed),
+            "shown": dict(self.shown),
         }
 
     @staticmethod
@@ -87,17 +109,22 @@ class Introduction:
         Raises: MessageError if it did not.
         """
         labels, listed = given.get("labels"), given.get("listed")
-        splits, bound = given.get("splits"), given.get("weight_bound")
+        splits, bound, shown = given.get("splits"), given.get("weight_bound"), given.get("shown")
         classes_fit = all(classes is None or _are_texts(classes) for classes in (labels, listed))
-        if not classes_fit or not _are_texts(splits) or type(bound) is not int or not 0 < bound < 1 << 53:
+        if not (classes_fit and _are_texts(splits) and _are_counts(shown) and _is_count(bound)) or bound == 0:
             raise MessageError("what it tells of its data is not what is asked of a participant of this version")
-        return Introduction(labels, splits, bound, listed)
+        return Introduction(labels, splits, bound, listed, shown)
 
 
-def introduce(config: sections.RunConfig, site: Site, listed: Sequence[str] | None = None) -> Introduction:
+def introduce(
+    config: sections.RunConfig,
+    site: Site,
+    listed: Sequence[str] | None = None,
+    shown: Mapping[str, int] | None = None,
+) -> Introduction:
     """Return what a participant tells of its rows.
 
-    listed: all classes in their order, where they are given from outside the rows.
+    listed: all classes in their order, where they are given from outside the rows. shown: counts that all may see.
     Raises: DataError if its rows have classes that the configuration does not list.
     """
     task = config.task
@@ -109,7 +136,9 @@ def introduce(config: sections.RunConfig, site: Site, listed: Sequence[str] | No
         else:
             require_known_labels({site.name: held}, task.labels)
     splits = [split for split in SPLITS if site.rows(split)]
-    return Introduction(labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed)
+    return Introduction(
+        labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed, shown or {}
+    )
 
 
 def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]) -> Ground:
@@ -154,8 +183,20 @@ def weight_bound(rows: Sequence[int]) -> int:
     return 1 << (max([1, *rows]) - 1).bit_length()
 
 
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _are_counts(values: Any) -> TypeGuard[Mapping[str, int]]:
+    return isinstance(values, dict) and all(_is_count(value) for value in values.values())
+
+
 def _are_texts(values: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
 
 
 def _is_merge(merge: Any) -> bool:

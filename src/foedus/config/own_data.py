@@ -15,7 +15,7 @@ from foedus.core.errors import ConfigError
 from foedus.core.seeds import SeedKey
 from foedus.data.files import find_sites
 from foedus.data.labels import require_known_labels
-from foedus.data.sites import Site, Split
+from foedus.data.sites import SPLITS, Site, Split
 from foedus.data.splitting import split_site
 
 
@@ -62,6 +62,11 @@ def read_own(file: ParticipantFile, run: RunConfig, name: str) -> Own:
         return Own(own.site, set(held), own.listed, own.note)
     require_known_labels({name: held}, run.task.labels)
     return Own(own.site, set(held), run.task.labels, own.note)
+
+
+def shown_counts(file: ParticipantFile, site: Site) -> Mapping[str, int]:
+    """Return the counts that the file agrees to show to all, and no others."""
+    return {count: site.rows(split) for split in SPLITS if (count := f"{split}_rows") in file.show}
 
 
 def _from_files(file: ParticipantFile, files: sections.OwnFiles, run: RunConfig, name: str, key: SeedKey) -> Own:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -17,28 +18,25 @@ from foedus.config import sections
 from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
-from foedus.config.own_data import Own, read_own
+from foedus.config.own_data import Own, read_own, shown_counts
 from foedus.config.pace import build_paces
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import ParticipantFile, RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys, secure_side
-from foedus.config.side import Splits, build_side, rehearse
+from foedus.config.side import Side, Splits, build_side, rehearse
 from foedus.config.tokenizer import words_of
 from foedus.core.errors import ConfigError, ConsentError, DataError, MessageError, ParticipantError
 from foedus.engines.codec.messages import Answer, Question
+from foedus.engines.playing_site import PlayingSite
 from foedus.engines.site import Site, failure_reason
-from foedus.federation.checkpoints import load_trees, save_trees, sync
-from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import CountPairs, Counts, Failure, Reply
 from foedus.federation.own_reports import OwnReports
-from foedus.federation.protocols import Memory
 from foedus.models.byte_pairs import WordPairs
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
-
-_MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,19 @@ class _Begun:
 
 
 class ParticipantRun:
-    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure."""
+    """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure.
 
-    def __init__(self, home: Home) -> None:
+    mark: is called whenever training or evaluation gets on.
+    """
+
+    def __init__(self, home: Home, mark: Callable[[], None] = lambda: None) -> None:
         self._home = home
+        self._mark = mark
         self._begun: _Begun | None = None
         self._agreed: Agree | None = None
-        self._site: Site | None = None
+        self._playing: PlayingSite | None = None
+        self._ground: Ground | None = None
+        self._side: tuple[Side, Splits] | None = None
 
     def answer(self, question: Question) -> Answer:
         """Return the answer to one message."""
@@ -89,15 +93,10 @@ class ParticipantRun:
                 return self._agree(question)
             case CountPairs():
                 return self._count(question)
-            case Settle():
-                return self._settle(question)
-            case Recall():
-                self._playing().recall(self._recalled(question.round))
-                return Told()
-            case Finish():
-                return Told()
             case _:
-                return self._playing().answer(question)
+                if self._playing is None:
+                    raise MessageError("it was not told what all agree on in this run")
+                return self._playing.answer(question)
 
     def _begin(self, message: Begin) -> Told:
         """Read the rows for a run that the own file allows, and tell what the others must know of them."""
@@ -105,14 +104,17 @@ class ParticipantRun:
             return self._begun.told
         config = read_run(message.config, self._home)
         consent(self._home.file, config)
+        if not isinstance(config.privacy, sections.NoPrivacy):
+            raise ConsentError(
+                "runs with differential privacy do not work between organisations yet; use privacy: none"
+            )
         refuse_problems(config)
         own = read_own(self._home.file, config, self._home.name)
-        told = Told(introduce(config, own.site, own.listed).as_json())
-        self._begun, self._agreed, self._site = (
-            _Begun(message, config, own, told, words_of(config, own.site)),
-            None,
-            None,
-        )
+        shown = shown_counts(self._home.file, own.site)
+        told = Told(introduce(config, own.site, own.listed, shown).as_json())
+        words = words_of(config, own.site)
+        self._begun, self._agreed, self._playing = _Begun(message, config, own, told, words), None, None
+        self._ground = self._side = None
         return told
 
     def _count(self, question: CountPairs) -> Reply:
@@ -128,21 +130,16 @@ class ParticipantRun:
         begun, home = self._has_begun(), self._home
         ground = Ground.of_json(message.ground)
         self._require_own_place(begun, ground)
-        side = build_side(begun.config, ground)
-        plans = None
-        if not isinstance(begun.config.privacy, sections.NoPrivacy):
-            raise ConsentError(
-                "runs with differential privacy do not work between organisations yet; use privacy: none"
-            )
-        algorithm = side.algorithm(None, plans, idle_entropy())
-        examples: Splits = {split: side.task.encode(rows) for split, rows in begun.own.site.splits.items()}
-        rehearse(side, examples.get("train", ()))
-        task = side.site_task(home.name, examples, build_paces(begun.config, ground.participants).get(home.name))
+        config = ground.fill_in(begun.config)
+        side, examples = self._built(config, ground)
+        algorithm = side.algorithm(None, None, idle_entropy())
+        pace = build_paces(config, ground.participants).get(home.name)
+        task = replace(side.site_task(home.name, examples, pace), mark=self._mark)
         secure = None
-        if not isinstance(begun.config.secure_sum, sections.PlainSum):
+        if not isinstance(config.secure_sum, sections.PlainSum):
             identity, identities = self._keys(ground)
             sums = agreed_sums(
-                side.config,
+                config,
                 algorithm,
                 ground.weight_bound,
                 identities=identities,
@@ -150,7 +147,7 @@ class ParticipantRun:
                 run=begun.message.run,
             )
             secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
-        reports = None if begun.config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
+        reports = None if config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
         site = Site(
             home.name,
             algorithm.local,
@@ -159,9 +156,22 @@ class ParticipantRun:
             own_reports=reports,
             secure=secure,
         )
-        self._agreed, self._site = message, site
-        site.recall(self._recalled(1 << 53))
+        self._playing = PlayingSite(site, self._folder / "memory", config.output.checkpoints)
+        self._agreed, self._ground, self._side = message, ground, (side, examples)
         return Told()
+
+    def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:
+        """Return this side and its encoded rows: what there is, if only ranges were agreed on since."""
+        unranged = replace(ground, value_range=None, max_weight=None)
+        if self._side is not None and self._ground is not None:
+            side, examples = self._side
+            if replace(self._ground, value_range=None, max_weight=None) == unranged:
+                return replace(side, config=config, ground=ground), examples
+        side = build_side(config, ground, dry_rounds=True)
+        rows = self._has_begun().own.site.splits
+        examples = {split: side.task.encode(table) for split, table in rows.items()}
+        rehearse(side, examples.get("train", ()))
+        return side, examples
 
     def _require_own_place(self, begun: _Begun, ground: Ground) -> None:
         """Check that what is said to be agreed on holds what this participant told.
@@ -191,37 +201,6 @@ class ParticipantRun:
         require(home.pins, home.name, home.identity.public)
         return home.identity, pinned_keys(home.pins, ground.participants)
 
-    def _settle(self, message: Settle) -> Told:
-        site = self._playing()
-        site.settle(counted=message.counted)
-        if site.memory:
-            path = self._memory(message.round)
-            draft = path.with_suffix(".part")
-            save_trees(draft, site.memory)
-            draft.replace(path)
-            sync(path.parent)
-            for number, old in self._memories():
-                if number < message.round - self._has_begun().config.output.checkpoints:
-                    old.unlink()
-        return Told()
-
-    def _recalled(self, number: int) -> Memory:
-        """Return what was remembered after that round or the last one before it, and forget what came later."""
-        kept: Path | None = None
-        for at, path in self._memories():
-            if at <= number:
-                kept = path
-            else:
-                path.unlink()
-        return {} if kept is None else load_trees(kept)
-
-    def _memories(self) -> list[tuple[int, Path]]:
-        found = [(_MEMORY.fullmatch(path.name), path) for path in self._folder.glob("memory/*")]
-        return sorted((int(match[1]), path) for match, path in found if match is not None)
-
-    def _memory(self, number: int) -> Path:
-        return self._folder / "memory" / f"round-{number:05d}.safetensors"
-
     @property
     def _folder(self) -> Path:
         return run_place(self._home.folder, self._has_begun().message.run)
@@ -230,11 +209,6 @@ class ParticipantRun:
         if self._begun is None:
             raise MessageError("it was not told which run this is")
         return self._begun
-
-    def _playing(self) -> Site:
-        if self._site is None:
-            raise MessageError("it was not told what all agree on in this run")
-        return self._site
 
 
 def run_place(folder: Path, run: str) -> Path:

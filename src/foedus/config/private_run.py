@@ -121,9 +121,11 @@ def begin_private_run(
         _refuse_spent(ledgers, folder)
         return PrivateRun(RunGuard(some.unit, delta, table, ledgers, composed=several), Entropy.secret(), outbox)
     if isinstance(plans, DistributedPlan):
+        _refuse_federations_budget(privacy, sites)
         ledgers = LedgerGuard(identity, rounds, _each_pays(privacy, plans, sites))
         _refuse_spent(ledgers, folder)
         return PrivateRun(RunGuard(some.unit, delta, table, ledgers, composed=True), Entropy.secret())
+    _refuse_participants_budgets(privacy, sites)
     federation = _federation_pays(privacy, plans, sites, config.name)
     if not isinstance(plans, StreamPlan):
         ledgers = LedgerGuard(identity, rounds, {}, federation=federation)
@@ -201,6 +203,41 @@ def _federation_pays(
     ledger = Ledger(federation_ledger(ledger_folder()))
     budget = ledger.register(privacy.budget or name, _rows_of_all(sites), named=privacy.budget is not None)
     return Payer(ledger, budget, plan)
+
+
+def _refuse_federations_budget(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, sites: Sequence[Site]
+) -> None:
+    """Check that no budget of the federation's ledger is for these data: where participants pay, it sees nothing.
+
+    Raises: BudgetError.
+    """
+    place = federation_ledger(ledger_folder())
+    name = Ledger(place).limit_over(privacy.budget or "", _rows_of_all(sites)) if place.exists() else None
+    if name is not None:
+        raise BudgetError(
+            f"the data are under the federation's budget {name}, and with privacy.mechanism distributed each "
+            "participant's own ledger pays, so that it would bound nothing; use noise of the coordinator, or other data"
+        )
+
+
+def _refuse_participants_budgets(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy, sites: Sequence[Site]
+) -> None:
+    """Check that no participant's own ledger limits what is spent of it as a whole: the federation's pays.
+
+    Raises: BudgetError.
+    """
+    for site in sites:
+        place = participant_ledger(ledger_folder(), site.name)
+        rows = table_rows(site.splits.values())
+        name = Ledger(place).limit_over(privacy.budget or site.name, rows, "participant") if place.exists() else None
+        if name is not None:
+            raise BudgetError(
+                f"{site.name} limits by its budget {name} what is spent of it as a participant, and here the "
+                "federation's ledger pays, so that it would bound nothing; use privacy.mechanism distributed, or "
+                "other data"
+            )
 
 
 def _refuse_budgeted(

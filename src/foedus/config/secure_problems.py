@@ -8,6 +8,31 @@ from foedus.config import sections
 from foedus.config.sections import RunConfig
 
 
+def _compression(config: RunConfig) -> Iterator[str]:
+    """Yield what cannot be summed: words of one grid can, of one width for all."""
+    match config.compression:
+        case sections.TopK() | sections.SparseLoCo():
+            yield (
+                f"compression: {config.compression.kind} sends other places of each participant's update, "
+                "which tell much of it; a sum hides only what everybody sends at the same places; use int8 or int4"
+            )
+        case sections.Fp16():
+            yield (
+                "compression: fp16 are floating-point numbers, and a secure sum adds integers; use int8, which takes "
+                "as many bytes in a sum"
+            )
+        case sections.Int8() | sections.Int4() if not isinstance(config.secure_sum, sections.Masks):
+            yield (
+                f"compression: is {config.compression.kind}, but {config.secure_sum.kind} packs values by itself; use "
+                "none, or secure_sum: masks"
+            )
+        case sections.Int8() | sections.Int4() if isinstance(config.privacy, sections.ParticipantPrivacy):
+            yield (
+                f"compression: is {config.compression.kind}, but the bits of an upload that gets its own noise are "
+                "privacy.mechanism.bits; use none"
+            )
+
+
 def hides_cohorts(privacy: sections.Privacy) -> bool:
     """Return whether epsilon counts on nobody knowing who took part in a round."""
     return isinstance(privacy, sections.ParticipantPrivacy) and not isinstance(privacy.mechanism, sections.Distributed)
@@ -35,23 +60,20 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
         )
     if hides_cohorts(config.privacy):
         yield (
-            "secure_sum: masks show every participant who else takes part, and privacy: participants counts on nobody "
-            "knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
+            f"secure_sum: {chosen.kind} shows every participant who else takes part, and privacy: participants counts "
+            "on nobody knowing; use privacy.mechanism distributed, privacy: records, or secure_sum: none"
         )
-    if not isinstance(config.compression, sections.Uncompressed):
-        yield (
-            f"compression: is {config.compression.kind}, but under masks a value takes four bytes whatever it is; use "
-            "none, or secure_sum: none"
-        )
+    yield from _compression(config)
     if isinstance(config.strategy, sections.DiLoCo) and config.strategy.streaming is not None:
         yield (
             "strategy.streaming: sends each participant what it lacks, and under secure_sum all of them sign that they "
             "were sent the same; leave it out"
         )
-    if isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE):
+    learns = isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE)
+    if learns and not isinstance(chosen, sections.Masks):
         yield (
-            "model.tokenizer: bpe is learnt from each participant's counts in the clear; use bytes, or a tokenizer "
-            "that there is already"
+            f"model.tokenizer: bpe is learnt from many sums of long vectors of counts, which {chosen.kind} is too slow "
+            "for; use secure_sum: masks, bytes, or a tokenizer that there is already"
         )
     private = not isinstance(config.privacy, sections.NoPrivacy)
     if private and config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import assert_never
 
 from foedus.config import sections
 from foedus.config.ground import weight_bound
+from foedus.config.narrow_sums import WHOLE, summed_bits
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, MissingExtra, SecureSumError, SignatureError
 from foedus.engines.answer_journal import AnswerJournal
@@ -25,7 +27,7 @@ from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.packing import Pack
-from foedus.privacy.secure_sum.participant import Member
+from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, RecordOnce
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
@@ -73,6 +75,33 @@ def build_secure_sums(
     }
 
 
+def counting_sums(
+    config: sections.RunConfig, algorithm: Algorithm, names: Sequence[ParticipantId]
+) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]]:
+    """Return the sums of counts before there is a model, and each participant's side.
+
+    They have a name of their own each time, because a run that is resumed counts once more.
+    """
+    identities = {name: Identity.create() for name in names}
+    public = {name: identity.public for name, identity in identities.items()}
+    run = f"counts {secrets.token_hex(16)}"
+    sums = agreed_sums(config, algorithm, 1, identities=public, statistics_like={}, run=run)
+    sums = replace(sums, evaluation_rules=None, rules=replace(sums.rules, threshold=0))  # a round's, not of everybody
+    return sums, {name: SecureSide(Member(name, identities[name], public, _remembering()), sums) for name in names}
+
+
+def _remembering() -> RecordOnce:
+    """Return what records answers for as long as this process lives."""
+    seen: set[str] = set()
+
+    def record(entries: Mapping[str, bytes]) -> None:
+        if seen & entries.keys():
+            raise SecureSumError(ANSWERED_BEFORE)
+        seen.update(entries)
+
+    return record
+
+
 def agreed_sums(
     config: sections.RunConfig,
     algorithm: Algorithm,
@@ -87,16 +116,21 @@ def agreed_sums(
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
     run: what tells the run from others; its name unless told.
+    Raises: ConfigError if participants are to add noise, and nothing here does.
     """
     chosen = config.secure_sum
+    if pack is None and adds_noise(config.privacy):
+        raise ConfigError(
+            "privacy.mechanism is distributed, and updates would be summed without the noise of their participants; "
+            "this engine does not know how to add it yet, so run it on one machine"
+        )
     assert not isinstance(chosen, sections.PlainSum), "there is nothing to agree on"
     rules, kind = build_rules(chosen), build_kind(chosen, len(identities))
-    largest_weight = chosen.max_weight or greatest_weight(config, bound)
     return SecureSums(
         task=config.task.kind,
         run=run or config.name,
         rules=rules,
-        scale=Scale(chosen.value_range, largest_weight, len(identities), kind.value_bits),
+        scale=build_scale(config, bound, len(identities), kind.value_bits),
         identities=identities,
         algorithm=algorithm,
         statistics_like=statistics_like,
@@ -105,6 +139,23 @@ def agreed_sums(
         evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
         kind=kind,
     )
+
+
+def build_scale(config: sections.RunConfig, bound: int, participants: int, value_bits: int = WHOLE) -> Scale:
+    """Return how large what is summed may be. bound: as in `agreed_sums`.
+
+    Raises: ConfigError if the sum of so many does not fit the bits that compression asks for.
+    """
+    chosen = config.secure_sum
+    assert not isinstance(chosen, sections.PlainSum), "there is nothing to sum"
+    largest_weight = chosen.max_weight or greatest_weight(config, bound)
+    width = summed_bits(config, participants)
+    return Scale(chosen.value_range, largest_weight, participants, value_bits, width)
+
+
+def adds_noise(privacy: sections.Privacy) -> bool:
+    """Return whether participants add noise to what they send to a secure sum."""
+    return isinstance(privacy, sections.ParticipantPrivacy) and isinstance(privacy.mechanism, sections.Distributed)
 
 
 def secure_side(sums: SecureSums, name: ParticipantId, identity: Identity, journal: Path, noise: Entropy) -> SecureSide:
@@ -157,18 +208,29 @@ def costs_of_sums(config: sections.RunConfig, load: Load) -> Sequence[Cost]:
     A kind that is not chosen has its default rules. With too few participants for it, it is left out, and so is
     one whose extra is not installed.
     """
-    chosen = config.secure_sum
-    masks = chosen if isinstance(chosen, sections.Masks) else sections.Masks()
-    ckks = chosen if isinstance(chosen, sections.Ckks) else sections.Ckks()
-    threshold = chosen if isinstance(chosen, sections.Threshold) else sections.Threshold()
     costs = [cost_of_none(load)]
-    with suppress(SecureSumError):
-        costs.append(cost_of_masks(load, build_rules(masks)))
-    with suppress(SecureSumError, MissingExtra):
-        costs.append(cost_of_ckks(load, build_rules(ckks)))
-    with suppress(SecureSumError):
-        costs.append(cost_of_threshold(load, build_rules(threshold)))
+    for kind in (sections.Masks, sections.Ckks, sections.Threshold):
+        chosen = config.secure_sum if isinstance(config.secure_sum, kind) else kind()
+        with suppress(SecureSumError, MissingExtra):
+            costs.append(cost_of_sum(chosen, load))
     return costs
+
+
+def cost_of_sum(chosen: sections.Masks | sections.Ckks | sections.Threshold, load: Load) -> Cost:
+    """Return what this kind costs in a round.
+
+    Raises: SecureSumError if it is not for so many participants; MissingExtra.
+    """
+    rules = build_rules(chosen)
+    match chosen:
+        case sections.Masks():
+            return cost_of_masks(load, rules)
+        case sections.Ckks():
+            return cost_of_ckks(load, rules)
+        case sections.Threshold():
+            return cost_of_threshold(load, rules)
+        case _:
+            assert_never(chosen)
 
 
 def build_rules(chosen: sections.HiddenSum) -> Rules:

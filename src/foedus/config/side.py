@@ -11,15 +11,18 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import torch
 
+from foedus.compression.common_grid import on_common_grid
+from foedus.compression.feedback import PART, refuse_incompressible
 from foedus.config import sections
 from foedus.config.bounded_range import with_bounded_range
-from foedus.config.build import build_algorithm, build_local_settings, build_plan, compress
+from foedus.config.build import build_algorithm, build_local_settings, build_plan, compress, plain_compression
 from foedus.config.distributed import packing_of
 from foedus.config.ground import Ground
 from foedus.config.model import build_source, tune
+from foedus.config.narrow_sums import keeps_remainders
 from foedus.config.pace import require_known
 from foedus.config.privacy import is_reproducible
-from foedus.config.secure_sums import build_rules
+from foedus.config.secure_sums import build_rules, build_scale
 from foedus.config.sites import columns_of
 from foedus.config.task import build_task, longest_input
 from foedus.config.tokenizer import build_tokenizer
@@ -74,8 +77,10 @@ class Side:
         algorithm = (
             build_algorithm(self.config, self.workspace.optimizer_like())
             if given is None
-            else compress(given, self.config.compression)
+            else compress(given, plain_compression(self.config))
         )
+        if keeps_remainders(self.config):
+            algorithm = self._on_common_grid(algorithm)
         if self.config.local.seconds is not None:
             algorithm = paced(algorithm)
         match plans:
@@ -85,6 +90,14 @@ class Side:
                 return with_clipped_uploads(algorithm, plans)
             case _:
                 return with_participant_privacy(algorithm, plans, entropy)
+
+    def _on_common_grid(self, algorithm: Algorithm) -> Algorithm:
+        """Return the strategy with what its grid took away sent later; as it is as long as the grid is not known."""
+        scale = build_scale(self.config, self.ground.weight_bound, len(self.ground.participants))
+        if scale.value_range is None:
+            refuse_incompressible(algorithm.parts)
+            return algorithm
+        return on_common_grid(algorithm, scale.grid(PART, scale.max_weight))
 
     def uploaded_numbers(self) -> int:
         """Return how many numbers an upload of the configured strategy has."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from foedus.config import sections
 from foedus.config.bounded_range import with_grid
+from foedus.config.narrow_sums import keeps_remainders
 from foedus.config.side import Side
 from foedus.core.errors import ConfigError
 from foedus.federation.collect import drive
@@ -20,6 +21,7 @@ from foedus.federation.round import Federation
 from foedus.training.settings import LocalSettings, learning_rate_at
 
 MARGIN = 4.0  # later rounds may go further than the dry one
+_NARROW_MARGIN = 1.0  # narrow words have few levels, and what lies beyond is sent later
 
 
 def needs_dry_round(config: sections.RunConfig) -> bool:
@@ -53,10 +55,15 @@ def play_dry_round(side: Side, federation: Federation, state: ServerState) -> Si
 def _with_found(config: sections.RunConfig, largest_value: float, largest_weight: float) -> sections.RunConfig:
     chosen = config.secure_sum
     assert not isinstance(chosen, sections.PlainSum), "there was a secure sum"
-    found = {} if chosen.value_range is not None else {"value_range": MARGIN * largest_value}
+    found = {} if chosen.value_range is not None else {"value_range": margin(config) * largest_value}
     if _counts_tokens(config) and chosen.max_weight is None:
         found["max_weight"] = largest_weight
     return with_grid(config, **found)
+
+
+def margin(config: sections.RunConfig) -> float:
+    """Return how many times the largest change of the dry round the range is."""
+    return _NARROW_MARGIN if keeps_remainders(config) else MARGIN
 
 
 def _counts_tokens(config: sections.RunConfig) -> bool:

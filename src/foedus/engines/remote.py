@@ -73,12 +73,16 @@ class RemoteEngine:
 
         Whoever comes back later is told it too.
         """
-        self._setup = (*self._setup, message)
-        answers = self._ask(dict.fromkeys(self._names, message))
+        before = [known for known in self._setup if type(known) is not type(message)]  # a later one replaces it
+        self._setup = (*before, message)
+        self._ready = {name: min(known, len(before)) for name, known in self._ready.items()}
+        answers = self._ask({name: message for name in self._names if name not in self._absent})
         found = {name: answer for name, answer in answers if isinstance(answer, Told | Failure)}
         for name, answer in found.items():
-            if isinstance(answer, Told) and name not in self._absent:
+            if isinstance(answer, Told):
                 self._ready[name] = len(self._setup)
+            else:
+                self._lose(name, f"refused: {answer.reason}")
         return found
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
@@ -147,7 +151,8 @@ class RemoteEngine:
                 if isinstance(answer, Told):
                     self._ready[name] = step + 1
                 else:
-                    self._lose(name, answer.reason if isinstance(answer, Failure) else "answered another question")
+                    why = answer.reason if isinstance(answer, Failure) else "it answered another question"
+                    self._lose(name, f"refused: {why}")
         self._deliver([name for name in names if name in self._due and name not in self._absent])
 
     def _deliver(self, names: Sequence[ParticipantId]) -> None:
@@ -198,13 +203,15 @@ def kind_of(question: Question) -> str:
         case SecureSumStep(of=None):
             return "step"
         case SecureSumStep(of=of):
-            return "evaluate" if isinstance(of, Evaluate) else "train"
+            return "count" if isinstance(of, CountPairs) else "evaluate" if isinstance(of, Evaluate) else "train"
         case Begin():
             return "begin"
         case Agree():
             return "agree"
-        case Settle() | Recall() | Finish():
+        case Settle() | Recall():
             return "notice"
+        case Finish():
+            return "finish"
 
 
 def _begins_work(request: Request) -> bool:

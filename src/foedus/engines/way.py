@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from foedus.federation.messages import ParticipantId
+if TYPE_CHECKING:  # torch is not for processes that only carry bytes
+    from foedus.federation.messages import ParticipantId
+
 
 Pieces = Sequence[bytes | bytearray | memoryview]
 

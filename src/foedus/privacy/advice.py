@@ -21,6 +21,8 @@ MOST_MEANINGFUL = 20.0
 WEAK = 8.0
 # Noise that is this part of the way that updates can go leaves room to learn.
 _BEARABLE = 0.1
+# So much more noise than is counted says that distributed noise is reckoned for far smaller sums than there will be.
+_WASTEFUL = 1.5
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,16 @@ def useful_advice(plan: Plan, rounds: int, parameters: int = FEW_PARAMETERS) -> 
     """Return in words why the plan protects hardly anybody, or why nothing can be learnt under it; or None.
 
     The first is an ε above MOST_MEANINGFUL. The second is looked at on the level of participants: the noise of the
-    whole run is longer than the way that all clipped updates together could go.
+    whole run is longer than the way that all clipped updates together could go. Before both it is said if distributed
+    noise is reckoned for sums far smaller than a full one.
     """
     cost = epsilon(charges(plan, rounds), plan.delta)
+    if isinstance(plan, DistributedPlan) and plan.sum_multiplier > _WASTEFUL * plan.noise_multiplier:
+        return (
+            f"The noise is reckoned for sums of {plan.survivors}, less {plan.colluders} who may collude, and a full "
+            f"sum of {plan.cohort} has {plan.sum_multiplier / plan.noise_multiplier:.2g} times as much. Raise "
+            "secure_sum.min_cohort to the fewest that you expect to stay in a round."
+        )
     if cost <= MOST_MEANINGFUL:
         return None if isinstance(plan, RecordPlan) else _drowned(plan, rounds, parameters, cost)
     better = calibrate(WEAK, rounds, lambda noise: _louder(plan, noise))

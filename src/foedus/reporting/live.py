@@ -32,7 +32,11 @@ PHASES: Mapping[str, str] = {
     "ended": "over",
     "stopped": "stopped",
 }
-COUNTS: Mapping[str, str] = {"train_rows": "training rows", "steps": "steps", "tokens": "tokens"}
+COUNTS: Mapping[str, str] = {
+    "train_rows": "training rows",
+    "validation_rows": "validation rows",
+    "test_rows": "test rows",
+}
 STALE_S = 60.0
 
 

@@ -18,7 +18,7 @@ def signed_by(folder: Path) -> str:
         return f"The run's signatures cannot be read: {error}."
     participants = len(signed.signatures) - 1
     return (
-        f"Each of {participants} participants signed its updates, and with the coordinator what the run came to: "
+        f"Each of {participants} participants signed what it sent, and with the coordinator what the run came to: "
         f"configuration, model, figures and a log of {signed.attestation.size} entries. This page is not signed; "
         "foedus verify checks the files beside it. All keys lay on one machine, so whoever ran it could have signed "
         "for everybody."

@@ -32,6 +32,7 @@ class SiteTask:
     key: this participant's own; shuffling, dropout and masking in a round derive from it.
     pace: what decides on the steps of a round, if not the settings.
     private: how its steps hide each record, if they do; then no figure of its rows goes with the update.
+    mark: is called after each step, and each batch that is evaluated.
     """
 
     task: Task
@@ -41,6 +42,7 @@ class SiteTask:
     key: SeedKey
     pace: Pace | None = None
     private: PrivateSteps | None = None
+    mark: Callable[[], None] = lambda: None
 
     @property
     def hides_records(self) -> bool:
@@ -92,6 +94,7 @@ class SiteTask:
                 if index in pending:
                     workspace.change(pending.pop(index))
                 total, step_units, step_tokens = leave_gradient(index)
+                self.mark()
                 if step_units == 0:
                     continue
                 rate = learning_rate_at(settings, clock.progress(index / steps))
@@ -143,6 +146,7 @@ class SiteTask:
                 batch = self._on_device(self.task.collate([rows[i] for i in indices]))
                 with self._precision():
                     tally = self.task.tally(self.workspace.model, batch)
+                self.mark()
                 for name, value in tally.items():
                     sums[name] = sums[name] + value if name in sums else value
         return {name: value.cpu() for name, value in sums.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import special
 
 from foedus.core.errors import ConfigError
 from foedus.privacy import accounting, renyi
+from foedus.privacy.advice import useful_advice
 from foedus.privacy.clipping_rules import FixedClip
 from foedus.privacy.composition import epsilon_of
 from foedus.privacy.distributed.grid import NoisedGrid
@@ -170,6 +172,13 @@ def test_a_participants_own_ledger_counts_each_round_that_it_takes_part_in() -> 
     own = plan(2.0).by_participation()
     assert own.event() == plan(2.0).event()
     assert [own.uses(rounds) for rounds in (1, 2, 9)] == [1, 2, 9]
+
+
+def test_noise_for_far_smaller_sums_than_there_will_be_is_advised_against() -> None:
+    told = useful_advice(replace(plan(4.0), survivors=20), 40, 20_000)
+    assert told is not None
+    assert "Raise secure_sum.min_cohort" in told
+    assert "Raise secure_sum.min_cohort" not in (useful_advice(plan(4.0), 40, 20_000) or "")
 
 
 def test_the_event_of_a_plan_has_its_kind() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from foedus.core.errors import SecureSumError
+from foedus.core.errors import MissingExtra, SecureSumError
 from foedus.privacy.encrypted_sum import coefficients
 from foedus.privacy.encrypted_sum.parameters import (
     DEGREE,
@@ -36,7 +37,9 @@ def test_the_moduli_are_primes_of_the_ring_and_within_the_standards_table() -> N
         assert modulus.bit_length() in (bits, bits + 1)
         assert math.log2(modulus) < ALLOWED_BITS[192]
     assert math.log2(MODULI[56]) < ALLOWED_BITS[256]
-    assert seal.CoeffModulus.MaxBitCount(DEGREE, seal.SEC_LEVEL_TYPE.TC128) == ALLOWED_BITS[128]
+    for security, allowed in ALLOWED_BITS.items():
+        level = getattr(seal.SEC_LEVEL_TYPE, f"TC{security}")
+        assert seal.CoeffModulus.MaxBitCount(DEGREE, level) == allowed
 
 
 @pytest.mark.parametrize("count", MANY)
@@ -108,6 +111,12 @@ def test_a_key_follows_from_its_seed_and_another_seed_opens_nothing() -> None:
     assert "secret" in repr(one)
     with pytest.raises(ValueError, match="must have 64"):
         SharedKey(chosen, seed[:32])
+
+
+def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tenseal", None)
+    with pytest.raises(MissingExtra, match=r"foedus\[he\]"):
+        require_library()
 
 
 def test_ciphertexts_look_uniform_modulo_the_prime() -> None:

@@ -49,8 +49,8 @@ def test_a_sum_on_the_grid_is_within_the_stated_error(
 def test_the_sum_of_the_largest_values_does_not_overflow(limit: float, participants: int, width: int) -> None:
     grid = Grid(limit, participants, width)
     assert grid.levels * participants < 2 ** (width - 1)
-    assert math.frexp(grid.step)[0] == 0.5
-    assert limit - grid.step < grid.levels * grid.step <= limit
+    assert width <= 16 or math.frexp(grid.step)[0] == 0.5
+    assert limit - grid.step < grid.levels * grid.step <= limit * (1 + 1e-12)
     for sign in (1.0, -1.0):
         own = words(grid, 1)
         assert quantize(torch.tensor([sign * math.inf]), grid, own) == 1

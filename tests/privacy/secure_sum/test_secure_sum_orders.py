@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.coordinator import sum_securely
 from foedus.privacy.secure_sum.exchanges import Outcome
+from foedus.privacy.secure_sum.kinds import Draft, Masks, SumKind
+from foedus.privacy.secure_sum.masks import Vector
 from foedus.privacy.secure_sum.messages import Opening
-from foedus.privacy.secure_sum.participant import Participation, take_part
-from privacy.secure_sum.federations import entropy, members_of, plain_sum, terms_of, vector_of
+from foedus.privacy.secure_sum.participant import Participation
+from privacy.secure_sum.federations import LAYOUT, entropy, members_of, plain_sum, terms_of, vector_of
 
 COUNT = 4
 PLACES = st.integers(0, COUNT - 1)
@@ -21,17 +24,29 @@ PLACES = st.integers(0, COUNT - 1)
 class Network(RuleBasedStateMachine):
     """One honest coordinator, four honest participants, and a network that does what it likes in between."""
 
+    kind: SumKind = Masks()
+    layout = LAYOUT
+
+    def vectors_of_all(self) -> Mapping[str, Vector]:
+        return {name: vector_of(place) for place, name in enumerate(self.names)}
+
+    def unchecked(self, answer: bytes) -> int:
+        """Return how many bytes at an answer's end nobody could tell from others: words under masks."""
+        return self.layout.byte_size if len(answer) == 64 + self.layout.byte_size else 0
+
     @initialize()
     def begin(self) -> None:
         self.members = members_of(COUNT)
         self.names = tuple(self.members)
-        self.terms = terms_of()
+        self.terms = terms_of(layout=self.layout)
         self.sides: dict[str, Participation] = {}
         self.over: set[str] = set()
         self.outcome: Outcome | None = None
         self.history: list[bytes] = []  # all that was ever sent, either way
         self.kinds: dict[tuple[str, int], set[int]] = {}  # what each holder gave of each owner
-        self.coordinator = sum_securely(self.terms, self.names, next(iter(self.members.values())).identities)
+        self.vectors = self.vectors_of_all()
+        pinned = next(iter(self.members.values())).identities
+        self.coordinator = self.kind.coordinate(self.terms, self.names, pinned)
         invitations = next(self.coordinator)
         self.messages = dict(invitations or {})
         self.answers: dict[str, bytes] = {}
@@ -43,8 +58,8 @@ class Network(RuleBasedStateMachine):
             return
         try:
             if name not in self.sides:
-                place = self.names.index(name)
-                side = take_part(self.members[name], self.terms, message, vector_of(place), entropy(name))
+                draft = Draft(self.vectors[name])
+                side = self.kind.take_part(self.members[name], self.terms, message, draft, entropy(name))
                 answer = bytes(next(side))
                 self.sides[name] = side
             else:
@@ -103,13 +118,13 @@ class Network(RuleBasedStateMachine):
 
     @rule(place=PLACES, at=st.floats(0, 1), mask=st.integers(1, 255), down=st.booleans())
     def tamper(self, place: int, at: float, mask: int, down: bool) -> None:
-        """Change one byte of a message on its way, but for the words under the masks: no one could tell."""
+        """Change one byte of a message on its way, but for what no one could tell."""
         name = self.names[place]
         pending = self.messages if down else self.answers
         if name not in pending:
             return
         data = bytearray(pending[name])
-        words = self.terms.layout.byte_size if not down and len(data) == 64 + self.terms.layout.byte_size else 0
+        words = 0 if down else self.unchecked(bytes(data))
         data[int(at * (len(data) - words - 1))] ^= mask
         if down:
             del self.messages[name]
@@ -136,7 +151,7 @@ class Network(RuleBasedStateMachine):
         if outcome is None or outcome.total is None:
             return
         assert len(outcome.survivors) >= 3
-        expected = plain_sum([vector_of(self.names.index(name)) for name in outcome.survivors])
+        expected = plain_sum([self.vectors[name] for name in outcome.survivors], self.layout)
         assert all(np.array_equal(got, want) for got, want in zip(outcome.total, expected, strict=True))
 
 

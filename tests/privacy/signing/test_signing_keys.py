@@ -178,3 +178,25 @@ def test_what_is_no_public_key_is_refused(tmp_path: Path, line: str) -> None:
     path.write_text(line)
     with pytest.raises(SignatureError):
         read_public(path)
+
+
+def test_no_refusal_shows_a_piece_of_a_key_or_of_its_passphrase(tmp_path: Path) -> None:
+    """Whatever a private key file became: each byte of it changed, cut at each place, or opened with other words."""
+    path = tmp_path / "north.key"
+    save_private(path, Identity.from_seed(b"s" * 32), None)
+    whole = path.read_bytes()
+    body = whole.split(b"\n")[1].decode()
+    pieces = [body[place : place + 8] for place in range(28, len(body) - 8)]  # the front is the same in every such file
+    refused = 0
+    for place in range(len(whole)):
+        for content in (whole[:place], whole[:place] + b"?" + whole[place + 1 :]):
+            path.write_bytes(content)
+            for passphrase in (None, "secret words"):
+                try:
+                    load_private(path, passphrase)
+                except SignatureError as error:
+                    refused += 1
+                    said = f"{error} {error.__cause__} {error.__context__ if not error.__suppress_context__ else ''}"
+                    assert not any(piece in said for piece in pieces)
+                    assert "secret words" not in said
+    assert refused > 3 * len(whole)

@@ -74,8 +74,9 @@ class Federation(Section):
     """The machine that participants connect to."""
     organisations: Annotated[tuple[OrganisationName, ...], Field(min_length=2), AfterValidator(_organisations)]
     """The participants' names, as they stand in runs and reports."""
-    researchers: Annotated[tuple[Mail, ...], Field(min_length=1)] = ("lead@federation.example",)
-    """Who may submit runs: names in the form of mail addresses. Nothing is sent there."""
+    researchers: tuple[Mail, ...] = ()
+    """Who may log in to NVIDIA FLARE's server with FLARE's own tools: names in the form of mail addresses. Runs are
+    submitted on the coordinator's machine, and need none."""
     valid_days: Annotated[Whole, Field(ge=1, le=3650)] = 365
     """Days until certificates end, and kits must be made anew."""
     transport: Literal["tcp", "grpc"] = "tcp"

@@ -28,7 +28,7 @@ StrategyKind = Literal[
     "fedexp",
     "diloco",
 ]
-Count = Literal["train_rows", "steps", "tokens"]
+Count = Literal["train_rows", "validation_rows", "test_rows"]
 MEBIBYTE = 1 << 20
 
 
@@ -103,6 +103,9 @@ class Allow(Section):
     """Whether the classes in these rows may be told to everybody (task.labels left out). Their rows are not."""
     plain_sums: bool = False
     """Whether runs may send the coordinator this organisation's update by itself (secure_sum: none)."""
+    shared_key: bool = False
+    """Whether updates may travel under a key that all participants hold, so that any one of them who sides with the
+    coordinator opens this organisation's update (secure_sum: ckks)."""
     unreviewed: bool = False
     """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
     own_figures: bool = False
@@ -138,7 +141,7 @@ class ParticipantFile(Section):
     limits: Limits = Limits()
     """How much a run may take."""
     show: tuple[Count, ...] = ()
-    """Counts of this organisation that the federation's page may show to all: train_rows, steps, tokens."""
+    """Counts that the federation's page may show to all: train_rows, validation_rows, test_rows."""
     device: Device = "auto"
     """Where training happens here, whatever the run says."""
 

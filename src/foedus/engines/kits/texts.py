@@ -77,28 +77,23 @@ and adds up what comes back. It holds private keys: give it to nobody. The coord
 ## What to do
 
 1. Install the program, Python 3.11 or newer, on the machine that is reached as {host}: `pip install 'foedus[deploy]'`
-2. Let the organisations' machines, and those of researchers, reach port {ports} of it.
+2. Let the organisations' machines reach port {ports} of it.
 3. Compare the fingerprints below with the organisations, by telephone for instance.
 4. Start it, and leave it running: `./start.sh`
-5. See what it does: `foedus watch .`, or `foedus watch . --web` for a page in the browser.
+5. Hand in a run: `foedus submit RUN.yaml --federation .`
+6. See what it does: `foedus watch .`, or `foedus watch . --web` for a page in the browser. End it early: `foedus stop`
+7. Take the model, records and report: `foedus fetch RUN --federation .`
 
 Killed or restarted, it goes on with its run from the last whole round by itself.
 """
 
 _RESEARCHER = """# The kit of {name} in the federation {federation}
 
-This folder lets you submit runs. It holds private keys: give it to nobody. You get the models, and no data.
+This folder lets you log in to the federation's NVIDIA FLARE server with FLARE's own tools, to look at it. It holds
+private keys: give it to nobody. It gives you no data, and no program that you send is run by anybody.
 
-## What to do
-
-1. Install the program, Python 3.11 or newer: `pip install 'foedus[deploy]'`
-2. Write the run's YAML file, as for `foedus run`, and try it on data of your own.
-3. Submit it: `foedus submit RUN.yaml --federation .`
-4. See how it goes: `foedus status --federation .`; end it early: `foedus stop RUN --federation .`
-5. Get the model, records and report: `foedus fetch RUN --federation .`
-
-Each organisation's own file says which runs it takes; a refusal names the key that says no.
-Your machine connects to {host}, port {ports}.
+Your machine connects to {host}, port {ports}. Runs are submitted on the coordinator's machine, with the coordinator's
+kit: `foedus submit RUN.yaml --federation KIT`
 """
 
 _FINGERPRINTS = """
@@ -133,6 +128,7 @@ allow:
   # strategies: [fedavg, fedprox]
   # rounds: 50                # the most rounds of a run
   # plain_sums: true          # let the coordinator see your update by itself
+  # shared_key: true          # take runs with secure_sum: ckks, whose key every participant holds
   # unreviewed: true          # take runs with secure_sum: threshold, which nobody outside has reviewed
   # own_figures: true         # let reports show metrics of your organisation alone
   # tell_labels: true         # let everybody know which classes your rows have
@@ -143,5 +139,5 @@ allow:
 limits:
   upload_bytes: 1073741824    # the largest message that leaves; more is not sent
 
-show: []                      # counts that the federation's page may show: train_rows, steps, tokens
+show: []                      # counts that the federation's page may show: train_rows, validation_rows, test_rows
 """

@@ -10,13 +10,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from foedus.core.errors import FoedusError, MessageError
 from foedus.engines.link.frames import Header
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
 from foedus.engines.way import Letter, Silence
-from foedus.federation.messages import ParticipantId
+
+if TYPE_CHECKING:  # torch is not for processes that only carry bytes
+    from foedus.federation.messages import ParticipantId
 
 WAIT_S = 5.0  # that one call waits for an answer which is not there yet
 PING_S = 3.0

@@ -59,3 +59,25 @@ def _receive(connection: socket.socket, size: int) -> bytearray:
             raise ConnectionResetError("the other side closed the connection")
         at += got
     return data
+
+
+def send_long(connection: socket.socket, header: Header, pieces: Sequence[Piece]) -> None:
+    """Send a header and bytes of any length.
+
+    Raises: OSError if the other side is gone.
+    """
+    send_frame(connection, {**header, "size": sum(len(piece) for piece in pieces)})
+    for piece in pieces:
+        connection.sendall(piece)
+
+
+def receive_long(connection: socket.socket, most: int) -> tuple[Header, bytearray]:
+    """Return what `send_long` sent.
+
+    Raises: OSError if the other side is gone; MessageError if it sends something else, or more than `most` bytes.
+    """
+    header, _ = receive_frame(connection)
+    size = header.get("size")
+    if type(size) is not int or not 0 <= size <= most:
+        raise MessageError(f"a message of {size!r:.40} bytes is announced; at most {most} are taken")
+    return header, _receive(connection, size)

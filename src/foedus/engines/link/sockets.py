@@ -13,12 +13,15 @@ import threading
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from foedus.core.errors import LinkError, MessageError
 from foedus.engines.link.courier import LinkLost
 from foedus.engines.link.frames import Header, receive_frame, send_frame
 from foedus.engines.link.mailbox import Mailbox
-from foedus.federation.messages import ParticipantId
+
+if TYPE_CHECKING:  # torch is not for processes that only carry bytes
+    from foedus.federation.messages import ParticipantId
 
 HUB = "hub.sock"
 _MAX_PATH = 100  # bytes of a local socket's path: systems allow 103 to 107

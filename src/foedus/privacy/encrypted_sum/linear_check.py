@@ -14,6 +14,9 @@ multiplicities, or with a ciphertext of another round has an unknown pad in its 
 whatever is opened is Σ_U c_i, coefficient by coefficient: no slot can be masked, scaled or swapped. Those who
 are asked refuse for good after one failure, so n participants give n guesses.
 
+Secret values in some of the slots would be weaker: what is linear in ciphertexts can keep these slots and change
+the others (as in attacks on verifiable homomorphic encryption, arXiv:2502.12628).
+
 This is the one-time linear authenticator of Wegman and Carter 1981, summed, as in the homomorphic codes of
 Agrawal and Boneh 2009, "Homomorphic MACs: MAC-based integrity for network coding", section 3, with one tag.
 """

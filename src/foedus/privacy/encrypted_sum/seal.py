@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +55,7 @@ class SharedKey:
         self._parameters = parameters
         self._seal = require_library()
         seeded = self._seal.Blake2xbPRNGFactory(list(struct.unpack("<8Q", seed)))
-        self._key = _guarded(lambda: self._seal.KeyGenerator(_context(parameters, seeded)).secret_key())
+        self._key = _guarded(self._seal.KeyGenerator, _context(parameters, seeded)).secret_key()
         self._context = _keyless_context(parameters)
         self._encoder = self._seal.CKKSEncoder(self._context)
         self._scale = 2.0**parameters.scale_bits
@@ -66,8 +66,8 @@ class SharedKey:
         made = zeros(len(integers) // DEGREE)
         for place, numbers in enumerate(_as_slots(integers)):
             plain, encrypted = self._seal.Plaintext(), self._seal.Ciphertext()
-            _guarded(lambda: self._encoder.encode(numbers, self._scale, plain))  # noqa: B023 - it is called here
-            _guarded(lambda: encryptor.encrypt_symmetric(plain, encrypted))  # noqa: B023
+            _guarded(self._encoder.encode, numbers, self._scale, plain)
+            _guarded(encryptor.encrypt_symmetric, plain, encrypted)
             count = POLYNOMIALS * DEGREE
             flat = np.fromiter(map(encrypted.__getitem__, range(count)), dtype=np.uint64, count=count)
             made[place] = flat.reshape(POLYNOMIALS, DEGREE)
@@ -88,9 +88,9 @@ class SharedKey:
             for place, ciphertext in enumerate(coefficients):
                 encrypted, plain = self._seal.Ciphertext(), self._seal.Plaintext()
                 path.write_bytes(self._framed(ciphertext))
-                _guarded(lambda: encrypted.load(self._context, str(path)))  # noqa: B023
-                _guarded(lambda: decryptor.decrypt(encrypted, plain))  # noqa: B023
-                slots = _guarded(lambda: self._encoder.decode_complex(plain))  # noqa: B023
+                _guarded(encrypted.load, self._context, str(path))
+                _guarded(decryptor.decrypt, encrypted, plain)
+                slots = _guarded(self._encoder.decode_complex, plain)
                 numbers[place] = np.array(slots, dtype=np.complex128).view(np.float64)
         return rounded(numbers.reshape(-1), self._parameters)
 
@@ -154,16 +154,18 @@ def rounded(numbers: NDArray[np.float64], parameters: Parameters) -> Integers:
     return nearest.astype(np.int64)
 
 
-def _as_slots(integers: Integers) -> Sequence[Sequence[complex]]:
-    return [row.tolist() for row in integers.astype(np.float64).view(np.complex128).reshape(-1, DEGREE // 2)]
+def _as_slots(integers: Integers) -> Iterator[Sequence[complex]]:
+    """Yield each ciphertext's slots: of two integers that follow each other, one is the real part."""
+    for numbers in integers.reshape(-1, DEGREE):
+        yield numbers.astype(np.float64).view(np.complex128).tolist()
 
 
-def _guarded(call: Callable[[], T]) -> T:
-    """Return what a call of the library returns.
+def _guarded(function: Callable[..., T], *arguments: object) -> T:
+    """Return what a function of the library returns.
 
     Raises: SecureSumError for what it refuses, without its message, which might hold values.
     """
     try:
-        return call()
+        return function(*arguments)
     except (RuntimeError, ValueError, IndexError, MemoryError) as error:
         raise SecureSumError(f"SEAL could not work on encrypted values ({type(error).__name__})") from None

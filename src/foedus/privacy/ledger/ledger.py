@@ -198,19 +198,29 @@ class Ledger:
 
         Raises: BudgetError if the id has a limit, or rows belong to a budget that has one.
         """
+        if (name := self.limit_over(budget_id, rows)) is not None:
+            raise BudgetError(
+                f"noise: reproducible protects nobody, and the data of {self.owner} are under the budget {name}; "
+                "use noise: secret, or other data"
+            )
+
+    def limit_over(self, budget_id: str, rows: Iterable[bytes], unit: str | None = None) -> str | None:
+        """Return a budget with a limit that has this id, or some of these rows; None if there is none.
+
+        unit: of the limit; any, if left out.
+        """
         with self._file.reading() as db:
             secret = db.execute("SELECT value FROM secret").fetchone()[0]
-            limited = [row[0] for row in db.execute("SELECT DISTINCT budget_id FROM budgets ORDER BY budget_id")]
+            chosen = db.execute(
+                "SELECT DISTINCT budget_id FROM budgets WHERE ? IS NULL OR unit = ? ORDER BY budget_id", (unit, unit)
+            )
+            limited = [row[0] for row in chosen]
             contents = {name: _owned(db, name) for name in limited}
         if not limited:
-            return
+            return None
         found = fingerprint(rows, secret)
-        for name in limited:
-            if name == budget_id or in_common(found.hashes, contents[name].hashes):
-                raise BudgetError(
-                    f"noise: reproducible protects nobody, and the data of {self.owner} are under the budget {name}; "
-                    "use noise: secret, or other data"
-                )
+        matching = (n for n in limited if n == budget_id or in_common(found.hashes, contents[n].hashes))
+        return next(matching, None)
 
     def _sharing(self, db: sqlite3.Connection, budget_id: str, found: Contents) -> Mapping[str, int]:
         """Return the other budgets that rows belong to, and how many."""

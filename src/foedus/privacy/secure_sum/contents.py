@@ -18,13 +18,14 @@ from torch import Tensor
 from foedus.core.errors import ParticipantError, SecureSumError
 from foedus.federation.collect import RunningSum, check_update
 from foedus.federation.messages import COUNTS, LocalUpdate, Sums, Trees
-from foedus.privacy.secure_sum.masks import Layout, Vector
+from foedus.privacy.secure_sum.masks import WIDTHS, Layout, Vector
 from foedus.privacy.secure_sum.quantize import Grid, quantize, restore
 
 METRICS = ("loss",)  # what local training reports; others stay at the participant
 _FIGURES_RANGE = float(1 << 20)  # of metrics, of single numbers among the trees, and of evaluation statistics
 _COUNTS_RANGE = float(1 << 40)
 _WIDE, _NARROW = 64, 32
+_DELTA = "delta"  # the part that compression may narrow
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,36 @@ class Scale:
     value_range: of a coordinate; what lies beyond is clipped and counted. None as long as a dry round has not found
     it: until then updates cannot be summed. max_weight: of a participant's weight; with more it cannot take part.
     participants: the most that one sum may have. value_bits: that the sum of one coordinate may take.
+    delta_width: of the words that the mean update, the part "delta", is summed in.
     """
 
     value_range: float | None
     max_weight: float
     participants: int
     value_bits: int = _NARROW
+    delta_width: int = _NARROW
 
     def __post_init__(self) -> None:
         for name in ("value_range", "max_weight"):
             if (value := getattr(self, name)) is not None and not (math.isfinite(value) and value > 0):
                 raise SecureSumError(f"secure_sum.{name} is {value}; it must be a positive number")
 
+    def grid(self, part: str, factor: float) -> Grid:
+        """Return the grid of a part's values, each multiplied by what is at most `factor`.
+
+        Raises: SecureSumError if the range of values is not known.
+        """
+        if self.value_range is None:
+            raise SecureSumError(
+                "secure_sum.value_range is not known yet; a dry round finds it, or the configuration gives it"
+            )
+        width = self.delta_width if part == _DELTA else _NARROW
+        return Grid(self.value_range * factor, self.participants, width, sum_bits=min(width, self.value_bits))
+
     def describe(self) -> str:
         """Return what participants sign of it."""
         found = self.value_range.hex() if self.value_range is not None else None
-        return f"{found} {self.max_weight.hex()} {self.participants} {self.value_bits}"
+        return f"{found} {self.max_weight.hex()} {self.participants} {self.value_bits} {self.delta_width}"
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ class Contents:
         """The vector's layout."""
         sizes = {
             width: sum(math.prod(entry.shape) for entry in self.entries if entry.grid.width == width)
-            for width in (_WIDE, _NARROW)
+            for width in WIDTHS
         }
         return Layout(tuple((width, size) for width, size in sizes.items() if size))
 
@@ -133,10 +148,6 @@ def contents_of_updates(averaged_like: Trees, summed_like: Trees, scale: Scale) 
 
     Raises: SecureSumError if the range of values is not known.
     """
-    if scale.value_range is None:
-        raise SecureSumError(
-            "secure_sum.value_range is not known yet; a dry round finds it, or the configuration gives it"
-        )
     n = scale.participants
     count = Grid(_COUNTS_RANGE, n, _WIDE, whole=True)
     weighted_figure = Grid(_FIGURES_RANGE * scale.max_weight, n, _WIDE)
@@ -153,10 +164,7 @@ def contents_of_updates(averaged_like: Trees, summed_like: Trees, scale: Scale) 
             for name in sorted(trees_like[part]):
                 tensor = trees_like[part][name]
                 exact = tensor.dtype == torch.float64
-                if exact:
-                    grid = Grid(_FIGURES_RANGE * factor, n, _WIDE)
-                else:
-                    grid = Grid(scale.value_range * factor, n, _NARROW, sum_bits=scale.value_bits)
+                grid = Grid(_FIGURES_RANGE * factor, n, _WIDE) if exact else scale.grid(part, factor)
                 entries.append(Entry(_key(kind, part, name), tuple(tensor.shape), grid, weighted))
     return Contents(tuple(entries))
 

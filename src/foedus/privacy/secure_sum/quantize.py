@@ -22,6 +22,7 @@ from foedus.privacy.secure_sum.masks import WIDTHS, Words, word_type
 Rounding = Literal["nearest", "stochastic"]
 
 _FLOAT64_DIGITS = 52
+_NARROW = 16
 _CHUNK = 1 << 15  # values that are rounded together: their float64 copies stay in the processor's cache
 
 
@@ -61,16 +62,23 @@ class Grid:
 
     @property
     def step(self) -> float:
-        """The distance of two neighbours: a power of two, so that multiplying by it rounds nothing."""
+        """The distance of two neighbours: a power of two, so that multiplying by it rounds nothing.
+
+        Words of 16 bits or fewer have no levels to give away for that.
+        """
         if self.whole:
             return 1.0
         exact = self.limit / self._levels_allowed
+        if self.width <= _NARROW:
+            return exact
         mantissa, exponent = math.frexp(exact)
         return math.ldexp(1.0, exponent - 1 if mantissa == 0.5 else exponent)
 
     @property
     def levels(self) -> int:
         """How many steps a value may lie from 0."""
+        if self.width <= _NARROW and not self.whole:
+            return self._levels_allowed
         return min(self._levels_allowed, math.floor(self.limit / self.step))
 
     def error_of_sum(self, rounding: Rounding) -> float:

@@ -158,7 +158,10 @@ def require(pins: Pins, name: str, key: PublicKey, *, former: bool = False) -> N
         raise _unknown(name)
     found = pins[name]
     if key not in (found.keys if former else found.keys[-1:]):
-        raise SignatureError(f"{name} uses the key {key.fingerprint}, but pinned is {found.current.fingerprint}")
+        raise SignatureError(
+            f"{name} uses the key {key.fingerprint}, but pinned is {found.current.fingerprint}; if it rotated its key, "
+            "take in the change file (foedus keys pin); if not, somebody else may be using the name"
+        )
     if found.revoked and key == found.current:
         raise SignatureError(f"the key {key.fingerprint} of {name} was revoked: what it signed counts no more")
 

@@ -1,0 +1,192 @@
+"""The two long-lived processes of a federation: the coordinator's, and each participant's."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.engines.flare.job import require_flare
+from foedus.engines.flare.link import Link, Placement
+from foedus.engines.flare.processes import start_client
+from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
+from foedus.engines.kits.startup import place_storage
+from foedus.engines.link.courier import Courier, Patience
+from foedus.engines.link.mailbox import Mailbox
+from foedus.engines.link.sockets import HUB, Door, Hub, door_path
+from foedus.engines.trainers import Place, Trainers
+from foedus.federation.events import Observer, ignore, to_all
+from foedus.federation.run_folder import RunFolder
+from foedus.federation.state import StateFile
+
+RUNS, LOGS, STATE = "runs", "logs", "state"
+FAILED, STOP = "failed.json", "stop"
+TROUBLE_S = 20.0
+PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
+GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
+
+Tell = Callable[[str], None]
+
+
+def runs_of(kit: Kit) -> list[RunFolder]:
+    """Return the runs of a coordinator's kit that are not over, in the order in which they came."""
+    folders = [path for path in (kit.folder / RUNS).glob("*/") if (path / "config.yaml").is_file()]
+    waiting = [path for path in folders if not (path / "summary.json").exists() and not (path / FAILED).exists()]
+    return [RunFolder(path) for path in sorted(waiting, key=lambda path: (path / "config.yaml").stat().st_mtime)]
+
+
+def serve_coordinator(
+    folder: Path,
+    *,
+    observe: Observer = ignore,
+    tell: Tell = lambda text: None,
+    until_idle: bool = False,
+) -> None:
+    """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
+
+    folder: the coordinator's kit.
+    until_idle: return when no run is left; otherwise it waits for more.
+    Raises: LinkError if a kit cannot be used.
+    """
+    require_flare()
+    kit = open_kit(folder, "coordinator")
+    place_storage(kit.folder)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
+    with _sockets() as link_folder, ExitStack() as stack:
+        hub = Hub(link_folder / HUB)
+        stack.callback(hub.close)
+        link = Link(placement, hub, link_folder, tell)
+        link.start()
+        stack.callback(link.stop)
+        tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
+        courier = Courier(hub, PATIENCE)
+        while True:
+            waiting = runs_of(kit)
+            for run in waiting[:1]:
+                _play(kit, run, courier, link, observe=observe, tell=tell)
+            if not waiting:
+                if until_idle:
+                    return
+                time.sleep(1)
+
+
+def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
+    """Play one run to its end, or write down why that cannot be."""
+    from foedus.api.coordinate import Federated, coordinate
+
+    names = kit.league.organisations
+    state = StateFile(run.path, run.path.name, names)
+    stopping = _refuse_when_stopped(run)
+
+    def notice(name: str, what: str) -> None:
+        tell(f"{name} {what}")
+        if what == "is back":
+            state.seen(name)
+        elif what.startswith("refused: "):
+            state.refused(name, what.removeprefix("refused: "))
+        else:
+            state.missing(name, what)
+
+    try:
+        gather(courier, names, state, lambda: link.trouble, stopping)
+        federated = Federated(courier, names, kit.pins(), notice, state.seen)
+        coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
+    except OSError as error:  # a full disk, above all: the run waits for room, and goes on from its last whole round
+        trouble = f"{run.path} cannot be written: {error.strerror or type(error).__name__}; it is tried again"
+        tell(trouble)
+        state.waits(trouble)
+        time.sleep(TROUBLE_S)
+    except FoedusError as error:
+        (run.path / FAILED).write_text(json.dumps({"reason": str(error), "type": type(error).__name__}))
+        state.stopped(str(error))
+        tell(f"run {run.path.name} ended: {error}")
+
+
+def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
+    """Return what raises as soon as somebody asks for the run's end."""
+
+    def check() -> None:
+        if (run.path / STOP).exists():
+            raise RoundError("foedus stop was given; the rounds so far stay recorded")
+
+    return check
+
+
+def gather(
+    courier: Courier,
+    names: Sequence[str],
+    state: StateFile,
+    trouble: Callable[[], str],
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until all organisations are there, or some have been for a while. check: is asked meanwhile."""
+    began: float | None = None
+    while True:
+        check()
+        there = courier.reachable(names)
+        for name in there:
+            state.seen(name)
+        if len(there) == len(names):
+            return
+        if there:
+            began = began or time.monotonic()
+            if time.monotonic() - began > GATHERING_S:
+                return
+        missing = ", ".join(name for name in names if name not in there)
+        state.waits(trouble() or f"waits for {missing}")
+        time.sleep(1)
+
+
+def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = lambda text: None) -> None:
+    """Take part in the runs that an organisation's own file allows, until stopped.
+
+    folder: its kit. file: participant.yaml, that of the kit unless told.
+    Raises: LinkError if the kit cannot be used; ConfigError if the file is wrong.
+    """
+    from foedus.config.own_data import load_participant_file
+
+    require_flare()
+    kit = open_kit(folder, "participant")
+    path = (file or kit.folder / PARTICIPANT_FILE).resolve()
+    limits = load_participant_file(path).limits
+    logs = kit.folder / LOGS
+    place = Place(kit.name, path, kit.folder / STATE, kit.keys, logs / "trainer.log")
+    trainers = Trainers(place, max(limits.download_bytes, limits.upload_bytes), tell)
+    mailbox = Mailbox(trainers.work, limits.download_bytes)
+    mailbox.start()
+    with _sockets() as link_folder, ExitStack() as stack:
+        stack.callback(trainers.stop)
+        door = Door(door_path(link_folder, kit.name), mailbox)
+        stack.callback(door.close)
+        client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
+        stack.callback(lambda: client.stop())  # noqa: PLW0108 - it may be another one by then
+        tell(f"{kit.name} connects to {kit.league.host}:{kit.league.port}; what may be done with its data says {path}")
+        while True:
+            time.sleep(1)
+            if not client.is_alive():
+                tell("FLARE's client ended; it is started again")
+                client.stop()
+                time.sleep(5)
+                client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
+
+
+@contextmanager
+def _sockets() -> Iterator[Path]:
+    """Make a folder for sockets that nobody else sees; its path is short, as sockets need it."""
+    with tempfile.TemporaryDirectory(prefix="foedus-") as folder:
+        yield Path(folder)
+
+
+def refuse_taken(kit: Kit, name: str) -> RunFolder:
+    """Return the folder of a new run in a coordinator's kit.
+
+    Raises: LinkError if there is a run of this name.
+    """
+    place = kit.folder / RUNS / name
+    if place.exists():
+        raise LinkError(f"{place} already holds a run; choose another --name")
+    return RunFolder(place)

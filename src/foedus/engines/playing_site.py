@@ -1,0 +1,81 @@
+"""A participant that is playing a run between organisations: it answers requests, and keeps what it remembers on disk.
+
+Memories lie under the numbers of the rounds after which they stood, so that a coordinator which goes on from a
+checkpoint can call everybody back to the same round.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from foedus.core.errors import MessageError, RunFolderError
+from foedus.engines.codec.messages import Answer, Question
+from foedus.engines.site import Site
+from foedus.federation.checkpoints import load_trees, save_trees, sync
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.protocols import Memory
+
+_MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
+
+
+class PlayingSite:
+    """A site and its memories, in a folder. keep: how many rounds one may have to go back."""
+
+    def __init__(self, site: Site, folder: Path, keep: int) -> None:
+        self._site = site
+        self._folder = folder
+        self._keep = keep
+        site.recall(self._recalled(None))
+
+    def answer(self, question: Question) -> Answer:
+        """Return the answer to a request, or to a notice about a round.
+
+        Raises: RunFolderError if a memory cannot be read or written; MessageError for what begins a run.
+        """
+        match question:
+            case Begin() | Agree():
+                raise MessageError("it was told anew what the run is about, while it plays")
+            case Settle():
+                return self._settle(question)
+            case Recall():
+                self._site.recall(self._recalled(question.round))
+                return Told()
+            case Finish():
+                return Told()
+            case _:
+                return self._site.answer(question)
+
+    def _settle(self, message: Settle) -> Told:
+        self._site.settle(counted=message.counted)
+        path = self._folder / f"round-{message.round:05d}.safetensors"
+        if self._site.memory or self._memories():  # to forget is to remember nothing, from this round on
+            draft = path.with_suffix(".part")
+            try:
+                save_trees(draft, self._site.memory)
+                draft.replace(path)
+                sync(path.parent)
+            except OSError as error:
+                raise RunFolderError(f"what it remembers cannot be written: {error.strerror}") from error
+        for number, old in self._memories()[:-1]:
+            if number < message.round - self._keep:
+                old.unlink()
+        return Told()
+
+    def _recalled(self, number: int | None) -> Memory:
+        """Return what was remembered after that round, or the last one before it; the newest, if None.
+
+        What came later is forgotten.
+        """
+        kept: Path | None = None
+        for at, path in self._memories():
+            if number is None or at <= number:
+                kept = path
+            else:
+                path.unlink()
+        return {} if kept is None else load_trees(kept)
+
+    def _memories(self) -> list[tuple[int, Path]]:
+        """Return the memories, oldest first."""
+        found = [(_MEMORY.fullmatch(path.name), path) for path in self._folder.glob("*")]
+        return sorted((int(match[1]), path) for match, path in found if match is not None)

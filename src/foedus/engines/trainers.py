@@ -1,0 +1,108 @@
+"""A participant's own process: it takes messages at its door and has a trainer do the work of each run.
+
+It imports neither torch nor transformers: it stays small, and lives on when the trainer does not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foedus.core.errors import MessageError, ParticipantError
+from foedus.engines.child import Child
+
+TRAINER = "foedus.api.trainer"
+RUNS = 8  # whose beginnings are kept, to start a trainer again
+_SETUP = ("begin", "agree")
+
+
+@dataclass
+class _Run:
+    """A run as the participant's process knows it. setup: the messages by which a trainer comes to know it."""
+
+    setup: dict[str, bytearray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a participant's things are: its file, what runs leave with it, its keys, and its trainers' log."""
+
+    name: str
+    file: Path
+    folder: Path
+    keys: Path | None
+    log: Path
+
+
+class Trainers:
+    """Does what messages ask, in one trainer at a time: that of the run which asked last.
+
+    largest: the most bytes of a message, either way. tell: is told in a sentence what happens, for the log.
+    """
+
+    def __init__(self, place: Place, largest: int, tell: Callable[[str], None] = lambda text: None) -> None:
+        self._place = place
+        self._largest = largest
+        self._tell = tell
+        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._child: Child | None = None
+        self._playing: str | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process number of the trainer, if one runs."""
+        return self._child.pid if self._child is not None and self._child.is_alive() else None
+
+    def work(self, run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> list[bytearray]:
+        """Return a trainer's answer to a message.
+
+        Raises: ParticipantError if the trainer ends instead; MessageError for a run that never began.
+        """
+        if kind == "begin":
+            self._runs.setdefault(run, _Run())
+            self._runs.move_to_end(run)
+            while len(self._runs) > RUNS:
+                self._runs.popitem(last=False)
+        if run not in self._runs:
+            raise MessageError("it was not told which run this is")
+        child = self._trainer(run, kind, mark)
+        self._tell(f"{kind} for run {run[:8]}")
+        try:
+            answer = child.ask(kind, [data], mark)
+        except ParticipantError as error:
+            self._tell(str(error))
+            raise
+        if kind in _SETUP:
+            self._runs[run].setup[kind] = data
+        if kind == "finish":
+            self.stop()
+        return [answer]
+
+    def stop(self) -> None:
+        """End the trainer, if one runs."""
+        if self._child is not None:
+            self._child.stop()
+        self._child = self._playing = None
+
+    def _trainer(self, run: str, kind: str, mark: Callable[[], None]) -> Child:
+        """Return the run's trainer, started and told what it has to know."""
+        if self._playing == run and self._child is not None and self._child.is_alive():
+            return self._child
+        self.stop()
+        place = self._place
+        facts = {
+            "name": place.name,
+            "file": str(place.file),
+            "folder": str(place.folder),
+            "keys": str(place.keys) if place.keys else None,
+        }
+        self._tell(f"starts a trainer for run {run[:8]}")
+        self._child, self._playing = Child(TRAINER, facts, place.log, self._largest), run
+        for known in _SETUP:
+            if known == kind:
+                break
+            if known in self._runs[run].setup:
+                self._child.ask(known, [self._runs[run].setup[known]], mark)
+        return self._child
