@@ -16,7 +16,7 @@ from nvflare.collab.api.context import get_call_context, set_call_context
 from nvflare.collab.recipe import CollabRecipe
 from nvflare.recipe.sim_env import SimEnv
 
-from benchmarks.own_memory import peak_bytes
+from benchmarks.peak_memory import peak_mebibytes
 
 
 class BareSite:
@@ -48,7 +48,7 @@ class BareCoordinator:
         small = sorted(to_all({"x": b"small"}) for _ in range(50))
         payload = {"x": torch.rand(large // 4)}
         large_seconds = sorted(to_all(payload) for _ in range(repeats))
-        found = {"small": small, "large": large_seconds, "peak": peak_bytes()}
+        found = {"small": small, "large": large_seconds, "peak": peak_mebibytes()}
         Path(os.environ["FOUND"]).write_text(json.dumps(found))
 
 
