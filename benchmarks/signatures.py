@@ -1,7 +1,8 @@
 """What signatures add to a round, on this core: digests, signatures, checks, the log and receipts.
 
 A round of participants that answer at once with an update of float32 values, plain and signed. Its share of a real
-round follows from how long training takes; beside it stands one pass of SHA-256 over the same bytes.
+round follows from how long training takes; beside it stands one pass of SHA-256 over the same bytes. Seconds are
+processor time: other programs on the machine do not count.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def signed_over(engine: Engine, folder: Path) -> SignedEngine:
 
 def round_seconds(engine: Engine, params: Mapping[str, torch.Tensor], signed: SignedEngine | None) -> float:
     """Return the mean time of a round."""
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(ROUNDS):
         requests = dict.fromkeys(engine.population(), Train(Broadcast({"params": params}, Clock(number, ROUNDS))))
         total = RunningSum(averaged_like={"delta": params}, summed_like={})
@@ -89,7 +90,7 @@ def round_seconds(engine: Engine, params: Mapping[str, torch.Tensor], signed: Si
             report = RoundReport(number + 1, list(requests), collected, None, None, 0.0, 0.0)
             signed.note(ServerState(number + 1, params), report)
             signed.keep()
-    return (time.perf_counter() - began) / ROUNDS
+    return (time.process_time() - began) / ROUNDS
 
 
 def main() -> None:
@@ -99,12 +100,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             signed = signed_over(engine, Path(place))
             plain, with_signatures = round_seconds(engine, params, None), round_seconds(engine, params, signed)
-            began = time.perf_counter()
+            began = time.process_time()
             check_entries(*read_log(signed.log.path))
-            checking = time.perf_counter() - began
-        began = time.perf_counter()
+            checking = time.process_time() - began
+        began = time.process_time()
         hashlib.sha256(bytes(4 * values))
-        once = time.perf_counter() - began
+        once = time.process_time() - began
         more = with_signatures - plain
         print(
             f"signatures, {participants} participants x {values:,} values: {more / participants * 1e3:.1f} ms more a "

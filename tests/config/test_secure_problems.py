@@ -51,6 +51,13 @@ def test_narrow_words_are_for_masks(compression: str) -> None:
     assert [problem.startswith(begins) for problem in found(secure_sum="ckks", compression=compression)] == [True]
 
 
+def test_a_tokenizer_is_learnt_under_masks_alone() -> None:
+    bpe = {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "vocabulary": 300}}
+    assert found(secure_sum="masks", task=TEXT, model=bpe) == []
+    begins = "model.tokenizer: bpe is learnt from many sums"
+    assert [problem.startswith(begins) for problem in found(secure_sum="ckks", task=TEXT, model=bpe)] == [True]
+
+
 def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() -> None:
     accepted = load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}).secure_sum
     assert not isinstance(accepted, PlainSum)
@@ -81,13 +88,6 @@ def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() 
         (
             {"task": TEXT, "strategy": {"kind": "diloco", "weighting": "uniform", "streaming": {"fragments": 2}}},
             "strategy.streaming: sends each participant what it lacks",
-        ),
-        (
-            {
-                "task": TEXT,
-                "model": {"kind": "architecture", "type": "gpt2", "tokenizer": {"kind": "bpe", "vocabulary": 300}},
-            },
-            "model.tokenizer: bpe is learnt from each participant's counts",
         ),
     ],
 )

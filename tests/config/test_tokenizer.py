@@ -6,10 +6,19 @@ import pyarrow as pa
 import pytest
 
 from foedus.config.loading import load_config
-from foedus.config.tokenizer import Learnt, build_tokenizer, learn_in_process, learns_tokenizer, require_tokenizer
-from foedus.core.errors import DataError, ModelError
+from foedus.config.tokenizer import (
+    Learnt,
+    build_tokenizer,
+    learn_in_process,
+    learn_tokenizer,
+    learns_tokenizer,
+    require_tokenizer,
+)
+from foedus.core.errors import ConfigError, DataError, ModelError
 from foedus.data.sites import Site
+from foedus.engines.in_process import InProcessEngine
 from foedus.models.byte_level import BEGIN, END, MASK
+from foedus.strategies.fedavg import fedavg
 
 CAUSAL = {"kind": "causal_lm", "text": "said"}
 ROWS = ["hot hot hot pot", "the pot is hot"]
@@ -42,6 +51,28 @@ def test_pairs_that_are_frequent_over_all_participants_become_tokens() -> None:
         "the tokenizer's 3 merges were learnt from sums of counts in 2 rounds; 2 participants sent 2.1 MB in all, "
         "which no round's bytes hold",
     )
+
+
+def test_under_masks_the_same_merges_are_learnt() -> None:
+    bpe = {"kind": "bpe", "vocabulary": 263, "merges_per_round": 2}
+    sites = [site("a", ROWS[:1]), site("b", ROWS[1:]), site("c", ROWS)]
+    model = {"kind": "architecture", "type": "gpt2", "tokenizer": bpe}
+    given = {"task": CAUSAL, "model": model, "participants": {"train": "*.csv"}}
+    open_sums, masked = (
+        learn_in_process(load_config(given | {"secure_sum": kind}), sites) for kind in ("none", "masks")
+    )
+    assert masked.merges == open_sums.merges
+    assert len(masked.merges) == 3
+
+
+def test_counts_in_the_clear_are_refused_where_sums_are_to_be_secure() -> None:
+    bpe = {"kind": "bpe", "vocabulary": 263}
+    model = {"kind": "architecture", "type": "gpt2", "tokenizer": bpe}
+    config = load_config(
+        {"task": CAUSAL, "model": model, "participants": {"train": "*.csv"}, "secure_sum": {"kind": "masks"}}
+    )
+    with pytest.raises(ConfigError, match="counts in the clear"):
+        learn_tokenizer(config, InProcessEngine(fedavg().local, {}))
 
 
 def test_held_out_texts_are_not_counted() -> None:

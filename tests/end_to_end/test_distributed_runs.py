@@ -94,7 +94,8 @@ def test_a_signed_run_is_verified_down_to_its_epsilon(tmp_path: Path) -> None:
 
 
 def test_two_private_runs_differ_and_two_reproducible_ones_do_not(tmp_path: Path) -> None:
-    seeded = {**DISTRIBUTED, "noise": "reproducible"}
+    skellam = {"kind": "distributed", "colluders": 0, "distribution": "skellam", "bits": 14}
+    seeded = {**DISTRIBUTED, "noise": "reproducible", "mechanism": skellam}
     runs = [
         foedus.run(distributed_run(tmp_path / name, privacy=section)).folder
         for name, section in (("a", DISTRIBUTED), ("b", DISTRIBUTED), ("c", seeded), ("d", seeded))

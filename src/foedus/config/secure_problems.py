@@ -69,10 +69,11 @@ def secure_problems(config: RunConfig) -> Iterator[str]:
             "strategy.streaming: sends each participant what it lacks, and under secure_sum all of them sign that they "
             "were sent the same; leave it out"
         )
-    if isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE):
+    learns = isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE)
+    if learns and not isinstance(chosen, sections.Masks):
         yield (
-            "model.tokenizer: bpe is learnt from each participant's counts in the clear; use bytes, or a tokenizer "
-            "that there is already"
+            f"model.tokenizer: bpe is learnt from many sums of long vectors of counts, which {chosen.kind} is too slow "
+            "for; use secure_sum: masks, bytes, or a tokenizer that there is already"
         )
     private = not isinstance(config.privacy, sections.NoPrivacy)
     if private and config.strategy.weighting in ("tokens", "tokens_seen") and chosen.max_weight is None:

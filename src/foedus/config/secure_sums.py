@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +27,7 @@ from foedus.privacy.secure_sum.embedding import SecureSide, SecureSums
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.secure_sum.kinds import Masks, SumKind
 from foedus.privacy.secure_sum.packing import Pack
-from foedus.privacy.secure_sum.participant import Member
+from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, RecordOnce
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
@@ -72,6 +73,33 @@ def build_secure_sums(
         name: secure_side(sums, name, identities[name], path, noise(name))
         for name, path in _journals(names, config.run_folder / FOLDER)
     }
+
+
+def counting_sums(
+    config: sections.RunConfig, algorithm: Algorithm, names: Sequence[ParticipantId]
+) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]]:
+    """Return the sums of counts before there is a model, and each participant's side.
+
+    They have a name of their own each time, because a run that is resumed counts once more.
+    """
+    identities = {name: Identity.create() for name in names}
+    public = {name: identity.public for name, identity in identities.items()}
+    run = f"counts {secrets.token_hex(16)}"
+    sums = agreed_sums(config, algorithm, 1, identities=public, statistics_like={}, run=run)
+    sums = replace(sums, evaluation_rules=None, rules=replace(sums.rules, threshold=0))  # a round's, not of everybody
+    return sums, {name: SecureSide(Member(name, identities[name], public, _remembering()), sums) for name in names}
+
+
+def _remembering() -> RecordOnce:
+    """Return what records answers for as long as this process lives."""
+    seen: set[str] = set()
+
+    def record(entries: Mapping[str, bytes]) -> None:
+        if seen & entries.keys():
+            raise SecureSumError(ANSWERED_BEFORE)
+        seen.update(entries)
+
+    return record
 
 
 def agreed_sums(

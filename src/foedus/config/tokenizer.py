@@ -8,12 +8,15 @@ from typing import Any
 
 from foedus.config import sections
 from foedus.config.model import build_source
+from foedus.config.secure_sums import counting_sums
 from foedus.config.sites import columns_of
+from foedus.core.errors import ConfigError
 from foedus.data.sites import Site
 from foedus.engines.in_process import InProcessEngine
+from foedus.federation.counting import collect_counts
 from foedus.federation.protocols import Engine
 from foedus.models.byte_level import SPECIAL_TOKENS, byte_level_tokenizer
-from foedus.models.byte_pairs import LearntMerges, WordPairs, learn_merges
+from foedus.models.byte_pairs import CollectCounts, LearntMerges, WordPairs, learn_merges
 from foedus.models.loading import load_tokenizer
 from foedus.strategies.fedavg import fedavg
 from foedus.tasks.encoding import text_column
@@ -59,16 +62,21 @@ def learns_tokenizer(config: sections.RunConfig) -> bool:
     return isinstance(config.model, sections.Architecture) and isinstance(config.model.tokenizer, sections.BPE)
 
 
-def learn_tokenizer(config: sections.RunConfig, engine: Engine) -> Learnt:
+def learn_tokenizer(config: sections.RunConfig, engine: Engine, collect: CollectCounts = collect_counts) -> Learnt:
     """Return what was learnt from sums of the participants' counts: of their training texts, and nothing held out.
 
-    engine: its participants answer requests for counts; see `words_of`.
-    Raises: DataError if texts cannot be counted.
+    engine: its participants answer requests for counts; see `words_of`. collect: how these become their sum.
+    Raises: DataError if texts cannot be counted; ConfigError if they would be in the clear under secure_sum.
     """
+    if collect is collect_counts and not isinstance(config.secure_sum, sections.PlainSum):
+        raise ConfigError(
+            "model.tokenizer: bpe would be learnt from counts in the clear, since this engine sums only updates "
+            "securely so far; use bytes, a tokenizer that there is already, or one machine"
+        )
     assert isinstance(config.model, sections.Architecture), "learns_tokenizer says so"
     chosen = config.model.tokenizer
     assert isinstance(chosen, sections.BPE), "learns_tokenizer says so"
-    learnt = learn_merges(engine, chosen.vocabulary - len(SPECIAL_TOKENS), chosen.merges_per_round)
+    learnt = learn_merges(engine, chosen.vocabulary - len(SPECIAL_TOKENS), chosen.merges_per_round, collect)
     return Learnt(learnt.merges, _notes(chosen, learnt, len(engine.population())))
 
 
@@ -82,8 +90,11 @@ def words_of(config: sections.RunConfig, site: Site) -> WordPairs | None:
 def learn_in_process(config: sections.RunConfig, sites: Sequence[Site]) -> Learnt:
     """Return what is learnt where all participants share this process."""
     words = {site.name: own for site in sites if (own := words_of(config, site)) is not None}
-    # nobody trains in this stage, so any strategy's local half will do
-    return learn_tokenizer(config, InProcessEngine(fedavg().local, words))
+    # nobody trains in this stage, so any strategy will do
+    if isinstance(config.secure_sum, sections.PlainSum):
+        return learn_tokenizer(config, InProcessEngine(fedavg().local, words))
+    sums, sides = counting_sums(config, fedavg(), list(words))
+    return learn_tokenizer(config, InProcessEngine(fedavg().local, words, secure=sides), sums.collect_counts)
 
 
 def _notes(chosen: sections.BPE, learnt: LearntMerges, participants: int) -> tuple[str, ...]:

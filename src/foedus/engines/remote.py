@@ -203,7 +203,7 @@ def kind_of(question: Question) -> str:
         case SecureSumStep(of=None):
             return "step"
         case SecureSumStep(of=of):
-            return "evaluate" if isinstance(of, Evaluate) else "train"
+            return "count" if isinstance(of, CountPairs) else "evaluate" if isinstance(of, Evaluate) else "train"
         case Begin():
             return "begin"
         case Agree():

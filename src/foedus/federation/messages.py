@@ -131,8 +131,8 @@ class SecureSumStep:
     of: Summable | None = None
 
 
-Summable = Train | Evaluate | DryRound  # what a secure sum may be of
-Request = Summable | CountPairs | SecureSumStep
+Summable = Train | Evaluate | DryRound | CountPairs  # what a secure sum may be of
+Request = Summable | SecureSumStep
 
 
 @dataclass(frozen=True)

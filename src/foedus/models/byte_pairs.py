@@ -11,7 +11,7 @@ Source: Sennrich et al. 2016, arXiv:1508.07909, over bytes as in Radford et al. 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foedus.core.errors import DataError
-from foedus.federation.collect import drive
-from foedus.federation.counting import collect_counts
+from foedus.federation.collect import Collector, drive
+from foedus.federation.counting import CollectedCounts, collect_counts
 from foedus.federation.messages import CountPairs, ParticipantId
 from foedus.federation.protocols import Engine
 
@@ -158,11 +158,17 @@ class LearntMerges:
     left_out: Mapping[ParticipantId, str]
 
 
-def learn_merges(engine: Engine, units: int, merges_per_round: int) -> LearntMerges:
+CollectCounts = Callable[[Sequence[ParticipantId], CountPairs, int], Collector[CollectedCounts]]
+
+
+def learn_merges(
+    engine: Engine, units: int, merges_per_round: int, collect: CollectCounts = collect_counts
+) -> LearntMerges:
     """Merge until there are so many units, bytes included, or no pair occurs twice in all texts together.
 
     merges_per_round: 1 gives what central training on the pooled texts gives; more needs fewer rounds, and differs
         from it where a merge makes a pair that is more frequent than others of the same round.
+    collect: how counts become their sum; in the clear unless told.
     Raises: DataError if in some round no participant could count.
     """
     merges: list[Merge] = []
@@ -170,7 +176,7 @@ def learn_merges(engine: Engine, units: int, merges_per_round: int) -> LearntMer
     rounds = bytes_down = bytes_up = 0
     while (known := len(spell(merges)[0])) < units:
         request = CountPairs(tuple(merges))
-        collected = drive(collect_counts(engine.population(), request, known**2), engine)
+        collected = drive(collect(engine.population(), request, known**2), engine)
         left_out |= collected.left_out
         bytes_down, bytes_up = bytes_down + collected.bytes_down, bytes_up + collected.bytes_up
         if not collected.reports:

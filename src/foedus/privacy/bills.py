@@ -117,6 +117,7 @@ def _opening(file: Path) -> dict[str, Any]:
             opening.keys() == {"payer", "salt", "delta", "events"}
             and len(bytes.fromhex(opening["salt"])) == _SALT_BYTES
         ):
+            canonical(opening)  # it holds no NaN, and nothing too large
             return {**opening, "payer": str(opening["payer"])}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         pass

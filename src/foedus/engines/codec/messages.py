@@ -166,10 +166,14 @@ def _work(given: Incoming) -> Summable | None:
             return Train(_broadcast(inner))
         case "dry_round":
             return DryRound(_broadcast(inner))
+        case "count_pairs":
+            return CountPairs(_merges(inner))
         case "evaluate":
             return _evaluate(inner)
         case _:
-            raise MessageError("a secure sum is of training, a dry round or evaluation, and this request of none")
+            raise MessageError(
+                "a secure sum is of training, a dry round, evaluation or counts, and this request of none"
+            )
 
 
 def _answer(answer: Answer, out: Outgoing) -> dict[str, Any]:

@@ -7,7 +7,7 @@ number of participants.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from foedus.core.errors import SecureSumError
 from foedus.federation.messages import ParticipantId
@@ -30,7 +30,7 @@ class _Gathered:
     ciphertexts: Coefficients
     tag: int = 0
     survivors: tuple[int, ...] = ()
-    sharers: tuple[int, ...] = field(default=())
+    sharers: tuple[int, ...] = ()
 
 
 def sum_encrypted(

@@ -17,6 +17,7 @@ from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
 from foedus.federation.collect import Collected, CollectedEvaluation, Collector, Received, Requests, RunningSum
 from foedus.federation.counting import CollectedCounts
 from foedus.federation.messages import (
+    CountPairs,
     Counts,
     DryRound,
     Evaluate,
@@ -52,7 +53,7 @@ from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE, Member, Parti
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.signing.digests import request_digest
 
-UPDATE, EVALUATION, DRY = "update", "evaluation", "dry round"
+UPDATE, EVALUATION, DRY, PAIRS = "update", "evaluation", "dry round", "pairs"
 
 
 @dataclass
@@ -96,7 +97,7 @@ class SecureSums:
 
     def terms(self, request: Summable, round_number: int, contents: Contents | Packing) -> Terms:
         """Return the terms of the sum that a request asks for."""
-        purpose = {Train: UPDATE, Evaluate: EVALUATION, DryRound: DRY}[type(request)]
+        purpose = {Train: UPDATE, Evaluate: EVALUATION, DryRound: DRY, CountPairs: PAIRS}[type(request)]
         return Terms(
             self.task,
             self.run,
@@ -137,17 +138,22 @@ class SecureSums:
         return CollectedEvaluation(union, {}, left_out, down, up)
 
     def collect_counts(
-        self, cohort: Sequence[ParticipantId], request: DryRound, size: int
+        self, cohort: Sequence[ParticipantId], request: DryRound | CountPairs, size: int
     ) -> Collector[CollectedCounts]:
         """Return the sum of all participants' counts; without one, it is of nobody's."""
         contents = contents_of_counts(size, self.scale.participants)
-        terms = self.terms(request, 0, contents)
+        terms = self.terms(request, _number_of(request), contents)
         outcome, down, up = yield from _driven(self.kind.coordinate(terms, tuple(cohort), self.identities), request)
         if outcome.total is None:
             left_out = {name: outcome.left_out.get(name, outcome.reason or "") for name in cohort}
             return CollectedCounts(torch.zeros(size, dtype=torch.int64), 0, left_out, down, up)
         total = read_counts(contents.read(outcome.total))
         return CollectedCounts(total, len(outcome.survivors), outcome.left_out, down, up)
+
+
+def _number_of(request: DryRound | CountPairs) -> int:
+    """Return which of its sums a request for counts belongs to: there is one for each number of merges."""
+    return len(request.merges) if isinstance(request, CountPairs) else 0
 
 
 def _why(outcome: Outcome) -> str:
@@ -274,11 +280,11 @@ class SecureSide:
                 draft = sums.kind.draft(contents.layout)
                 write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)
-            case DryRound(), Counts():
+            case DryRound() | CountPairs(), Counts():
                 contents = contents_of_counts(len(result.values), sums.scale.participants)
                 draft = sums.kind.draft(contents.layout)
                 write_counts(result.values, contents, draft.vector)
-                terms = sums.terms(of, 0, contents)
+                terms = sums.terms(of, _number_of(of), contents)
             case _:
                 raise ParticipantError(f"its work for a secure sum came out as {type(result).__name__}")
         return sums.kind.take_part(self._member, terms, step.message, draft, self._entropy())

@@ -5,6 +5,7 @@ Source: Shamir 1979, "How to share a secret", Communications of the ACM 22(11).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
@@ -53,14 +54,19 @@ def combine(shares: Mapping[int, int], threshold: int, field: Field) -> int:
 
 @lru_cache(maxsize=4096)
 def _weights_at_zero(points: tuple[int, ...], field: Field) -> tuple[int, ...]:
-    """Return Lagrange's weights for the value at 0; many secrets are held at the same points."""
+    """Return Lagrange's weights for the value at 0; many secrets are held at the same points.
+
+    Points are places on a roster, so that products of their differences stay short until they are reduced; and all
+    weights share one inversion (Montgomery 1987).
+    """
     prime = field.prime
-    weights = []
-    for point in points:
-        above, below = 1, 1
-        for other in points:
-            if other != point:
-                above = above * other % prime
-                below = below * (other - point) % prime
-        weights.append(above * field.inverse(below % prime) % prime)
-    return tuple(weights)
+    everything = math.prod(points) % prime
+    below = [point * math.prod(other - point for other in points if other != point) % prime for point in points]
+    before = [1]
+    for factor in below:
+        before.append(before[-1] * factor % prime)
+    inverse, weights = field.inverse(before[-1]), []
+    for index in reversed(range(len(points))):
+        weights.append(everything * before[index] * inverse % prime)
+        inverse = inverse * below[index] % prime
+    return tuple(reversed(weights))
