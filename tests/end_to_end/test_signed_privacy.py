@@ -112,6 +112,23 @@ def test_hidden_participants_have_one_bill_that_the_configuration_leads_to(hidde
     assert (bill["payer"], bill["events"][0]["count"]) == ("the federation", 2)
 
 
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        {**RECORDS["privacy"], "sizes": "public"},
+        {**HIDDEN["privacy"], "mechanism": "distributed"},
+    ],
+    ids=["records", "distributed"],
+)
+def test_masked_rounds_are_signed_and_their_bills_fit(tmp_path: Path, privacy: Mapping[str, Any]) -> None:
+    sections = {**RECORDS, "privacy": privacy, "secure_sum": "masks", "rounds": {"count": 1}}
+    run = signed_run(tmp_path, sections, strategy={"kind": "fedavg", "weighting": "uniform"})
+    found = foedus.verify(run, keys=tmp_path / "keys")
+    assert found.updates == 3
+    assert "the participants of 3 secure sums signed their terms, and whose vectors are in them" in found.checks
+    assert found.checks[-1].startswith("epsilon computed anew from 3 bills")
+
+
 Change = Callable[[dict[str, Any]], None]
 
 

@@ -17,13 +17,19 @@ if TYPE_CHECKING:
 MOST_ROWS = 12  # of one message's parts; --json tells them all
 
 
-def print_dry_run(kit: Path, data: Path | None, config: Path, *, json: bool) -> None:
-    """Print what would leave the kit's organisation in a run; nothing is trained or sent."""
+def print_dry_run(kit: Path, data: Path | None, config: Path, changes: list[str], *, json: bool) -> None:
+    """Print what would leave the kit's organisation in a run, as it would be submitted; nothing is trained or sent."""
     from foedus.api.dry_run import dry_run
+    from foedus.api.submit import as_submitted
     from foedus.engines.kits.kit import PARTICIPANT_FILE, open_kit
 
     opened = open_kit(kit, "participant")
-    found = dry_run(data or opened.folder / PARTICIPANT_FILE, config, opened.name, opened.league.organisations)
+    found = dry_run(
+        data or opened.folder / PARTICIPANT_FILE,
+        as_submitted(config, changes),
+        opened.name,
+        opened.league.organisations,
+    )
     if json:
         typer.echo(json_format.dumps(asdict(found)))
         return

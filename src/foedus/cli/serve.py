@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from foedus.cli.options import Debug, Json, Quiet
+from foedus.cli.options import Debug, Json, Quiet, Settings, overrides
 
 Kit = Annotated[Path, typer.Argument(metavar="KIT", help="The kit's folder.", show_default=False)]
 
@@ -44,6 +44,7 @@ def participant(
             metavar="CONFIG", help="Print what would leave in this run, and end; nothing is sent.", show_default=False
         ),
     ] = None,
+    settings: Settings = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -52,7 +53,7 @@ def participant(
     if dry_run is not None:
         from foedus.cli.dry_run import print_dry_run
 
-        print_dry_run(kit, data, dry_run, json=json)
+        print_dry_run(kit, data, dry_run, overrides(settings), json=json)
         return
     from foedus.api.serve import serve_participant
 
