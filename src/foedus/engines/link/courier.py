@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # torch is not for processes that only carry bytes
 
 WAIT_S = 5.0  # that one call waits for an answer which is not there yet
 PING_S = 3.0
-PIECES_AT_ONCE = 2  # of one message
+PIECES_AT_ONCE = 3  # of one message
+PIECES_UNDER_WAY = 6  # of all messages, so that what FLARE holds does not grow with the number of participants
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
 
@@ -85,6 +86,7 @@ class Courier:
         self._largest_answer = largest_answer
         self._measured = _Measured()
         self._fetched: dict[ParticipantId, str] = {}
+        self._pieces = threading.Semaphore(PIECES_UNDER_WAY)
 
     def ask(self, letters: Mapping[ParticipantId, Letter]) -> Iterator[tuple[ParticipantId, bytearray | Silence]]:
         """Send all letters at once and yield one answer to each as they come; what is large, a few at a time."""
@@ -209,7 +211,7 @@ class _Delivery:
         whole[:PIECE_BYTES] = body
 
         def get(at: int) -> None:
-            found, piece = self._call({"op": "get", "id": self._number, "from": at}, [])
+            found, piece = self._call_with_piece({"op": "get", "id": self._number, "from": at}, [])
             if self._total(found) != total or len(piece) != min(PIECE_BYTES, total - at):
                 raise MessageError("sent an answer whose pieces do not fit together")
             whole[at : at + len(piece)] = piece
@@ -247,6 +249,12 @@ class _Delivery:
                 continue
             self._heard = time.monotonic()
             return answer
+
+    def _call_with_piece(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
+        if self._parcel.size <= PIECE_BYTES and body:
+            return self._call(header, body)  # it may wait for the answer, while others send
+        with self._courier._pieces:
+            return self._call(header, body)
 
     def _carrier_call(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
         return self._courier._carrier.call(self._name, header, body, WAIT_S + self._patience.lost / 2)
