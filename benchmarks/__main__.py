@@ -13,6 +13,7 @@ from benchmarks import (
     compression,
     distributed_dp,
     encrypted_sum,
+    link,
     memory,
     pretraining,
     pretraining_quality,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "distributed_dp": distributed_dp.main,
     "threshold_sum": threshold_sum.main,
     "private_gradients": private_gradients.main,
+    "link": link.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

@@ -10,6 +10,7 @@ import pytest
 import foedus
 from end_to_end.secure_runs import assembled, killing, secure_run
 from end_to_end.small_runs import records, untimed, weights
+from end_to_end.test_resuming import stopped
 from foedus.config.loading import load_config
 from foedus.config.value_range import play_dry_round
 from foedus.core.errors import ConfigError, SecureSumError
@@ -55,6 +56,15 @@ def test_the_dry_round_leaves_no_trace_in_the_model(tmp_path: Path) -> None:
     assert weights(left_out) == weights(told)
     assert untimed(left_out) == untimed(told)
     assert purposes(told) == {"update", "evaluation"}
+
+
+def test_a_resumed_run_keeps_the_range_and_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    whole = foedus.run(secure_run(tmp_path, privacy=OPEN, secure_sum=LEFT_OUT, name="whole")).folder
+    cut = stopped(secure_run(tmp_path, privacy=OPEN, secure_sum=LEFT_OUT, name="cut"))
+    resumed = foedus.resume(cut).folder
+    assert chosen(resumed) == chosen(whole)
+    assert weights(resumed) == weights(whole)
+    assert untimed(resumed) == untimed(whole)
 
 
 def test_tokens_that_count_are_bounded_too(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
@@ -164,9 +165,12 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
         stack.callback(door.close)
         client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
         stack.callback(lambda: client.stop())  # noqa: PLW0108 - it may be another one by then
+        connection = Connection(logs / "flare-client.log", f"{kit.league.host}:{kit.league.port}")
         tell(f"{kit.name} connects to {kit.league.host}:{kit.league.port}; what may be done with its data says {path}")
         while True:
             time.sleep(1)
+            if news := connection.news():
+                tell(news)
             if not client.is_alive():
                 tell("FLARE's client ended; it is started again")
                 client.stop()

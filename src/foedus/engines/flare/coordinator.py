@@ -20,7 +20,7 @@ from foedus.engines.flare.guarded import end_with
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import HUB
 
-LANES = 2  # calls that may be on their way to one site at once
+LANES = 3  # calls that may be on their way to one site at once
 
 
 class FlareCoordinator:

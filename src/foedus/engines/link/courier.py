@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # torch is not for processes that only carry bytes
 
 WAIT_S = 5.0  # that one call waits for an answer which is not there yet
 PING_S = 3.0
+PIECES_AT_ONCE = 3  # of one message
+PIECES_UNDER_WAY = 6  # of all messages, so that what FLARE holds does not grow with the number of participants
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
 
@@ -84,6 +86,7 @@ class Courier:
         self._largest_answer = largest_answer
         self._measured = _Measured()
         self._fetched: dict[ParticipantId, str] = {}
+        self._pieces = threading.Semaphore(PIECES_UNDER_WAY)
 
     def ask(self, letters: Mapping[ParticipantId, Letter]) -> Iterator[tuple[ParticipantId, bytearray | Silence]]:
         """Send all letters at once and yield one answer to each as they come; what is large, a few at a time."""
@@ -167,37 +170,53 @@ class _Delivery:
         return self._fetch(header, body)
 
     def _send(self) -> tuple[Header, bytearray]:
-        at = 0
+        """Send the letter and return what the participant says when all of it is there."""
+        total = self._parcel.size
         drop = [done] if (done := self._courier._fetched.pop(self._name, None)) else []
-        while True:
-            piece = self._parcel.cut(at)
-            sent = sum(len(view) for view in piece)
-            about = {"run": self._letter.run, "kind": self._letter.kind, "total": self._parcel.size, "drop": drop}
-            last = at + sent >= self._parcel.size
-            wait = WAIT_S if last else 0
-            header, body = self._call({"op": "put", "id": self._number, "at": at, "wait": wait, **about}, piece)
-            at += sent
-            if last or header.get("state") == "failed":
-                return header, body
+        about: Header = {
+            "id": self._number,
+            "run": self._letter.run,
+            "kind": self._letter.kind,
+            "total": total,
+            "drop": drop,
+        }
+
+        def put(at: int) -> tuple[Header, bytearray]:
+            wait = WAIT_S if total <= PIECE_BYTES else 0
+            header, body = self._call(
+                {"op": "put", "at": at, "wait": wait, **about, "drop": drop}, self._parcel.cut(at)
+            )
+            if header.get("state") == "failed":
+                self._total(header)  # raises the reason
+            return header, body
+
+        first = put(0)
+        if total <= PIECE_BYTES:
+            return first
+        _side_by_side(put, range(PIECE_BYTES, total, PIECE_BYTES))
+        return self._call({"op": "get", "id": self._number, "wait": WAIT_S}, [])
 
     def _fetch(self, header: Header, body: bytearray) -> bytearray:
         total = self._total(header)
         if len(body) == total:
             self._courier._fetched[self._name] = self._number
             return body
+        if len(body) != PIECE_BYTES:
+            raise MessageError("sent an answer whose pieces do not fit together")
         while not self._room.acquire(timeout=1.0):
             if self._given_up.is_set():
                 raise LinkLost("nobody waits for its answer any more")
         self.holds_room = True
         whole = bytearray(total)
-        whole[: len(body)] = body
-        at = len(body)
-        while at < total:
-            header, body = self._call({"op": "get", "id": self._number, "from": at}, [])
-            if self._total(header) != total or not 0 < len(body) <= min(PIECE_BYTES, total - at):
+        whole[:PIECE_BYTES] = body
+
+        def get(at: int) -> None:
+            found, piece = self._call_with_piece({"op": "get", "id": self._number, "from": at}, [])
+            if self._total(found) != total or len(piece) != min(PIECE_BYTES, total - at):
                 raise MessageError("sent an answer whose pieces do not fit together")
-            whole[at : at + len(body)] = body
-            at += len(body)
+            whole[at : at + len(piece)] = piece
+
+        _side_by_side(get, range(PIECE_BYTES, total, PIECE_BYTES))
         self._courier._fetched[self._name] = self._number
         return whole
 
@@ -231,6 +250,12 @@ class _Delivery:
             self._heard = time.monotonic()
             return answer
 
+    def _call_with_piece(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
+        if self._parcel.size <= PIECE_BYTES and body:
+            return self._call(header, body)  # it may wait for the answer, while others send
+        with self._courier._pieces:
+            return self._call(header, body)
+
     def _carrier_call(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
         return self._courier._carrier.call(self._name, header, body, WAIT_S + self._patience.lost / 2)
 
@@ -246,6 +271,13 @@ class _Delivery:
             raise LinkLost(f"did not finish within its deadline of {limit:.0f} s")
         if self._letter.kind not in self._patience.unhurried and now - self._moved > self._patience.still:
             raise LinkLost(f"got on no further for {self._patience.still:.0f} s")
+
+
+def _side_by_side(do: Callable[[int], object], places: Sequence[int]) -> None:
+    """Do something at each place, a few at once: while one piece is under way, the next one is cut."""
+    with ThreadPoolExecutor(max_workers=PIECES_AT_ONCE) as pool:
+        for done in [pool.submit(do, place) for place in places]:
+            done.result()
 
 
 def _printable(reason: str) -> str:

@@ -28,6 +28,7 @@ class _Message:
     run: str
     kind: str
     data: bytearray
+    pieces: set[int] = field(default_factory=set)
     have: int = 0
     is_whole: bool = False
     marks: int = 0
@@ -80,6 +81,8 @@ class Mailbox:
                     raise MessageError("a frame asks for nothing that this version knows")
         except FoedusError as error:
             return {"state": "failed", "reason": str(error)}, []
+        except (TypeError, ValueError):
+            return {"state": "failed", "reason": "a frame holds values that make no sense"}, []
 
     def _put(self, header: Header, body: bytearray) -> _Message:
         number, total, at = _text(header, "id"), _whole(header, "total"), _whole(header, "at")
@@ -96,10 +99,13 @@ class Mailbox:
             message = self._messages[number]
             if message.is_whole:
                 return message
-            if len(message.data) != total or at > message.have or at + len(body) > total:
+            if len(message.data) != total or at % PIECE_BYTES or len(body) != min(PIECE_BYTES, total - at) or not body:
                 raise MessageError("a piece of a message does not fit what came before")
+            if at in message.pieces:
+                return message
             message.data[at : at + len(body)] = body
-            message.have = max(message.have, at + len(body))
+            message.pieces.add(at)
+            message.have += len(body)
             message.marks += 1
             if message.have == total:
                 message.is_whole = True

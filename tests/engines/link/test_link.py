@@ -1,0 +1,180 @@
+"""Messages in pieces over short calls: each is done once, however often its pieces come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foedus.core.errors import LinkError
+from foedus.engines.link.courier import Courier, LinkLost, Patience
+from foedus.engines.link.frames import Header
+from foedus.engines.link.mailbox import Mailbox
+from foedus.engines.link.parcel import PIECE_BYTES, Parcel
+from foedus.engines.link.sockets import Door, Hub, door_path, listen
+from foedus.engines.way import Letter, Silence
+
+QUICK = Patience(lost=2, still=30, least=30)
+
+
+def backwards(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
+    return [bytes(reversed(data)), kind.encode()]
+
+
+def started(work: Callable[..., Sequence[bytes]] = backwards, largest: int = 1 << 30) -> Mailbox:
+    mailbox = Mailbox(work, largest)
+    mailbox.start()
+    return mailbox
+
+
+class Shaky:
+    """A carrier whose calls come through twice, or whose answers get lost, in turn."""
+
+    def __init__(self, mailbox: Mailbox, pattern: Sequence[str]) -> None:
+        self._mailbox = mailbox
+        self._pattern = list(pattern)
+        self._lock = threading.Lock()
+
+    def call(self, name: str, header: Header, body: list[memoryview], timeout_s: float) -> tuple[Header, bytearray]:
+        with self._lock:
+            what = self._pattern.pop(0) if self._pattern else "fine"
+        if what == "lost there":
+            raise LinkLost("is not connected")
+        answer, content = self._mailbox.handle(header, bytearray(b"".join(body)))
+        if what == "twice":
+            answer, content = self._mailbox.handle(header, bytearray(b"".join(body)))
+        if what == "lost back":
+            raise LinkLost("its connection broke")
+        return answer, bytearray(b"".join(content))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(["fine", "twice", "lost there", "lost back"]), max_size=6), st.integers(1, 3))
+def test_a_letter_is_answered_whole_and_its_work_done_once_whatever_gets_lost(pattern: list[str], pieces: int) -> None:
+    done: list[int] = []
+
+    def work(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
+        done.append(len(data))
+        return backwards(run, kind, data, mark)
+
+    content = bytes(range(256)) * ((pieces - 1) * PIECE_BYTES // 256) + b"rest"
+    way = Courier(Shaky(started(work), pattern), QUICK)
+    [(name, answer)] = way.ask({"a": Letter("r", "train", [content[:1000], content[1000:]])})
+    assert name == "a"
+    assert answer == bytearray(reversed(content)) + b"train"
+    assert done == [len(content)]
+
+
+def test_a_parcel_is_cut_without_being_put_together() -> None:
+    parcel = Parcel([b"abc", b"", bytearray(b"defg"), b"h"])
+    assert parcel.size == 8
+    assert [b"".join(parcel.cut(at, 3)) for at in (0, 3, 6, 9)] == [b"abc", b"def", b"gh", b""]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"total": -1},
+        {"total": "9"},
+        {"total": 1 << 40},
+        {"at": 5},
+        {"at": -PIECE_BYTES},
+        {"at": True},
+        {"id": ""},
+        {"id": "x" * 201},
+        {"run": None},
+        {"op": "pickle"},
+        {"op": None},
+        {"wait": "long", "total": 4},
+        {"drop": 7},
+    ],
+    ids=str,
+)
+def test_a_frame_that_makes_no_sense_is_answered_by_a_reason(changes: dict[str, object]) -> None:
+    mailbox = started(largest=1 << 20)
+    header = {"op": "put", "id": "1", "run": "r", "kind": "train", "at": 0, "total": 4, **changes}
+    answer, content = mailbox.handle(header, bytearray(b"abcd"))
+    assert answer["state"] == "failed"
+    assert content == []
+
+
+def test_a_mailbox_keeps_no_more_messages_than_it_says() -> None:
+    mailbox = started()
+    for number in range(50):
+        mailbox.handle(
+            {"op": "put", "id": str(number), "run": "r", "kind": "k", "at": 0, "total": 2 * PIECE_BYTES},
+            bytearray(PIECE_BYTES),
+        )
+    assert mailbox.handle({"op": "get", "id": "0"}, bytearray())[0] == {"state": "unknown"}
+    assert len(mailbox._messages) <= 8
+
+
+def test_an_error_of_the_work_is_that_answers_only() -> None:
+    def work(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
+        if kind == "bad":
+            raise KeyError("patient Müller")
+        return [b"fine"]
+
+    way = Courier(Shaky(started(work), []), QUICK)
+    [(_, bad)] = way.ask({"a": Letter("r", "bad", [b"x"])})
+    assert bad == Silence("raised KeyError", reached=True)
+    assert list(way.ask({"a": Letter("r", "good", [b"x"])})) == [("a", bytearray(b"fine"))]
+
+
+class Lying:
+    """A participant that answers with frames of its own making."""
+
+    def __init__(self, *answers: tuple[Header, bytes]) -> None:
+        self._answers = list(answers)
+
+    def call(self, name: str, header: Header, body: list[memoryview], timeout_s: float) -> tuple[Header, bytearray]:
+        answer, content = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return answer, bytearray(content)
+
+
+@pytest.mark.parametrize(
+    ("header", "content"),
+    [
+        ({"state": "done", "total": 1 << 62}, b"x"),
+        ({"state": "done", "total": -1}, b""),
+        ({"state": "done", "total": "1"}, b"x"),
+        ({"state": "done"}, b"x"),
+        ({"state": "done", "total": 5}, b"too long a piece"),
+        ({"state": "done", "total": 3 * PIECE_BYTES}, b"short"),
+        ({"state": "nonsense"}, b""),
+        ({}, b""),
+        ({"state": "unknown"}, b""),
+        ({"state": "failed", "reason": "\x1b[2J" + "x" * 10_000}, b""),
+    ],
+    ids=str,
+)
+def test_a_participant_that_lies_costs_its_own_answer_only(header: Header, content: bytes) -> None:
+    [(_, answer)] = Courier(Lying((header, content)), QUICK, largest_answer=1 << 30).ask(
+        {"a": Letter("r", "train", [b"x"])}
+    )
+    assert isinstance(answer, Silence)
+    assert answer.reached
+    assert answer.reason.isprintable()
+    assert len(answer.reason) <= 500
+
+
+def test_a_hub_and_a_door_carry_frames_between_processes() -> None:
+    with TemporaryDirectory(prefix="foedus-") as folder:
+        door = Door(door_path(Path(folder), "a"), started())
+        hub = Hub(Path(folder) / "hub.sock")
+        assert list(hub.connected()) == []
+        with pytest.raises(LinkLost, match="not connected"):
+            hub.call("a", {"op": "ping"}, [], 0.1)
+        assert [oct(path.stat().st_mode & 0o777) for path in Path(folder).iterdir()] == ["0o600", "0o600"]
+        door.close()
+        hub.close()
+
+
+def test_a_socket_with_too_long_a_path_is_refused_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(LinkError, match="choose a folder with a shorter one"):
+        listen(tmp_path / ("x" * 120))
