@@ -20,9 +20,11 @@ from foedus.privacy.signing.identity import Identity
 from foedus.privacy.threshold.coordinator import sum_by_threshold
 from foedus.privacy.threshold.parameters import choose
 from foedus.privacy.threshold.participant import take_part
+from foedus.privacy.threshold.proof import prove, verify
 from foedus.privacy.threshold.ring import RING
 from foedus.privacy.threshold.scheme import (
     RunningRows,
+    claim_of,
     combine,
     create_key_share,
     encrypt,
@@ -48,9 +50,9 @@ def timed(work: Callable[[], Result]) -> tuple[Result, float]:
     return result, time.process_time() - began
 
 
-def add_all(total: RunningRows, rows: Sequence[bytes | memoryview]) -> None:
+def add_all(total: RunningRows, rows: Sequence[bytes | memoryview], times: int = 1) -> None:
     for row in rows:
-        total.add(row)
+        total.add(row, times=times)
 
 
 def check(total: Vector | None, vectors: list[Vector], layout: Layout) -> None:
@@ -70,9 +72,12 @@ def steps(participants: int, length: int) -> Mapping[str, float]:
     shares, keys_s = timed(lambda: [create_key_share(RING, b"", Entropy.secret()) for _ in vectors])
     key = joint_key(RING, b"", [share.public for share in shares])
     sent, encrypt_s = timed(lambda: [encrypt(vector, parameters, key, Entropy.secret()) for vector in vectors])
+    claim = claim_of(parameters, key, shares[0].public, sent[0].mask, b"")
+    proof, prove_s = timed(lambda: prove(claim, [shares[0].secret, *sent[0].made_of], Entropy.secret()))
+    verify_s = timed(lambda: verify(claim, proof))[1]
     masks, total = RunningRows.of_masks(parameters), RunningRows.of_bodies(parameters)
-    masks_s = timed(lambda: add_all(masks, [one.mask for one in sent]))[1]
-    bodies_s = timed(lambda: add_all(total, [one.body for one in sent]))[1]
+    masks_s = timed(lambda: add_all(masks, [one.mask for one in sent], times=2))[1]
+    bodies_s = timed(lambda: add_all(total, [one.body for one in sent], times=2))[1]
     parts, open_s = timed(lambda: [partially_decrypt(masks, one, parameters, Entropy.secret()) for one in shares])
     parts_s = timed(lambda: add_all(total, parts))[1]
     opened, combine_s = timed(lambda: combine(total, parameters))
@@ -80,6 +85,8 @@ def steps(participants: int, length: int) -> Mapping[str, float]:
     return {
         "key share": keys_s / participants,
         "encrypt": encrypt_s / participants,
+        "prove": prove_s,
+        "verify one's proof": verify_s,
         "add all masks": masks_s,
         "add all bodies": bodies_s,
         "partial decryption": open_s / participants,

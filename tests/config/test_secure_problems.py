@@ -61,7 +61,7 @@ def test_a_tokenizer_is_learnt_under_masks_alone() -> None:
 def test_a_threshold_key_for_more_participants_than_it_is_made_for_is_refused() -> None:
     accepted = load_config(SMALL | {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}).secure_sum
     assert not isinstance(accepted, PlainSum)
-    assert build_kind(accepted, 32).describe() == "threshold 1 ring 8192 216 flood 40"
+    assert build_kind(accepted, 32).describe() == "threshold 1 ring 16384 432 flood 40"
     with pytest.raises(ConfigError, match="there are 33 participants; it is for at most 32"):
         build_kind(accepted, 33)
 

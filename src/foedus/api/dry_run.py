@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from foedus.api.coordinate import refuse_undeployable
 from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
 from foedus.config.consent import consent, require_upload
@@ -82,6 +83,7 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     consent(file, run)
     run = run.model_copy(update={"device": file.device}).rooted(run.root)
     refuse_problems(run)
+    refuse_undeployable(run)
     own = read_own(file, run, name)
     introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
     labels = _labels(run, own.listed, introduction.labels)

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from foedus.config import sections
+from foedus.config.asked import refuse_unagreed
 from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
@@ -96,6 +97,8 @@ class ParticipantRun:
             case _:
                 if self._playing is None:
                     raise MessageError("it was not told what all agree on in this run")
+                assert self._side is not None, "it plays with it"
+                refuse_unagreed(self._side[0].config, question)
                 return self._playing.answer(question)
 
     def _begin(self, message: Begin) -> Told:
@@ -119,6 +122,8 @@ class ParticipantRun:
 
     def _count(self, question: CountPairs) -> Reply:
         begun = self._has_begun()
+        if not isinstance(begun.config.secure_sum, sections.PlainSum):
+            raise ParticipantError("it was asked to count pairs in the clear, and this run's sums are secure ones")
         if begun.words is None:
             raise ParticipantError("it was asked to count pairs, but holds no texts to count in")
         return Counts(begun.words.count_pairs(question.merges))

@@ -12,6 +12,7 @@ import pytest
 from foedus.core.errors import SecureSumError
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.exchanges import Outcome
+from foedus.privacy.secure_sum.masks import Layout
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.threshold.messages import (
     Evidence,
@@ -19,6 +20,7 @@ from foedus.privacy.threshold.messages import (
     KeyPledge,
     KeyPledges,
     Keys,
+    PartialDecryption,
     SentVector,
     VectorPledge,
     VectorPledges,
@@ -28,9 +30,11 @@ from foedus.privacy.threshold.messages import (
 )
 from foedus.privacy.threshold.parameters import choose
 from foedus.privacy.threshold.participant import take_part
+from foedus.privacy.threshold.proof import prove, verify
 from foedus.privacy.threshold.ring import LIMB_BITS
 from foedus.privacy.threshold.scheme import (
     RunningRows,
+    claim_of,
     combine,
     create_key_share,
     encrypt,
@@ -78,6 +82,7 @@ def without(place: int) -> Callable[[Evidence], Evidence]:
             VectorPledges({other: evidence.pledges.pledges[other] for other in kept}),
             {other: evidence.signatures[other] for other in kept},
             {other: evidence.masks[other] for other in kept},
+            {other: evidence.proofs[other] for other in kept},
         )
 
     return change
@@ -91,14 +96,14 @@ def test_a_sum_that_nobody_tampers_with_stands() -> None:
 
 
 def test_a_subset_of_the_ciphertexts_is_not_opened() -> None:
-    refused(OPEN, with_evidence(without(3)), "signed for another list of ciphertexts")
+    refused(OPEN, with_evidence(without(3)), "is not that of all who made the key")
 
 
 def test_a_single_ciphertext_is_not_opened() -> None:
     def alone(evidence: Evidence) -> Evidence:
         return without(3)(without(2)(without(1)(evidence)))
 
-    refused(OPEN, with_evidence(alone), "1 participants send a vector; min_cohort is 3")
+    refused(OPEN, with_evidence(alone), "is not that of all who made the key")
 
 
 def test_a_ciphertext_in_the_place_of_another_is_not_opened() -> None:
@@ -128,18 +133,17 @@ def test_a_ciphertext_that_the_coordinator_made_is_not_opened() -> None:
 
 
 def test_a_digest_that_its_sender_did_not_sign_is_not_accepted() -> None:
-    """Not even if the coordinator changes it together with the ciphertext, before the list is signed or after."""
-
     def swapped(listed: VectorPledges) -> VectorPledges:
         forged = replace(listed.pledges[2], digest=sha256(b"made by the coordinator").digest())
         return VectorPledges({**listed.pledges, 2: forged})
 
-    refused(SEND, lambda message: swapped(VectorPledges.decode(message)).encode(), "is not signed with the key")
-    refused(
-        OPEN,
-        with_evidence(lambda evidence: replace(evidence, pledges=swapped(evidence.pledges))),
-        "is not signed with the key",
-    )
+    outcome = played(SEND, lambda message: swapped(VectorPledges.decode(message)).encode())
+    assert outcome.total is None
+    for name in (NAMES[0], NAMES[1], NAMES[3]):
+        assert (
+            outcome.left_out[name] == f"the ciphertext of {NAMES[2]} is not signed with the key that is pinned for it"
+        )
+    assert "each with its own" in outcome.left_out[NAMES[2]]
 
 
 def test_signatures_over_the_list_cannot_be_swapped_or_made_up() -> None:
@@ -150,32 +154,36 @@ def test_signatures_over_the_list_cannot_be_swapped_or_made_up() -> None:
     refused(OPEN, with_evidence(swapped), "the list of ciphertexts of site-0000 is not signed")
 
 
-def test_two_lists_for_two_groups_are_not_both_opened() -> None:
-    """Half are shown a list without the last one: nobody then sees the signatures of all for its own list."""
+def test_a_list_that_lacks_one_who_made_the_key_is_not_signed() -> None:
+    """So there are no two lists for two groups, and nobody whose key share has no proof."""
 
     def shorter(message: bytes) -> bytes:
         listed = VectorPledges.decode(message)
         return VectorPledges({place: listed.pledges[place] for place in (0, 1, 2)}).encode()
 
-    outcome = played(SEND, shorter, to=NAMES[:2])
-    assert outcome.total is None
-    assert outcome.reason is not None
-    assert "2 of 4 who signed for a ciphertext sent it" in outcome.reason
-    assert outcome.left_out[NAMES[0]].startswith(f"the list of ciphertexts of {NAMES[0]} is not signed")
+    refused(SEND, shorter, "is not that of all who made the key")
 
 
-def test_one_that_has_sent_nothing_does_not_help_to_open_its_own_ciphertext() -> None:
-    """The coordinator skips the exchange in which lists are signed, for one of them."""
-    evidence: dict[str, bytes] = {}
+def test_evidence_for_a_list_that_was_not_signed_here_is_refused() -> None:
+    """Another pledge of site 3, signed by itself, takes the place of the one in the list that was signed."""
 
-    def keep(phase: int, name: str, message: bytes) -> bytes:
-        if phase == OPEN:
-            evidence[name] = message
-        return message
+    def other(evidence: Evidence) -> Evidence:
+        roster, shown = seen["roster"], seen["keys"]
+        digest = sha256(b"another ciphertext").digest()
+        statement = vector_statement(sha256(roster).digest(), sha256(shown).digest(), digest)
+        pledge = VectorPledge(digest, keys.signature_of(members_of(4)[NAMES[3]].identity, statement))
+        return replace(evidence, pledges=VectorPledges({**evidence.pledges.pledges, 3: pledge}))
 
-    play(TERMS, members_of(4), VECTORS, down=keep)
-    outcome = played(SEND, lambda _: evidence[NAMES[0]], to=NAMES[:1])
-    assert "is to be opened that it has not sent" in outcome.left_out[NAMES[0]]
+    seen: dict[str, bytes] = {}
+
+    def rewriting(phase: int, name: str, message: bytes) -> bytes:
+        if phase in (SHOW, ENCRYPT):
+            seen["roster" if phase == SHOW else "keys"] = message
+        return with_evidence(other)(message) if phase == OPEN else message
+
+    outcome = play(TERMS, members_of(4), VECTORS, down=rewriting)
+    for name in NAMES[:3]:
+        assert "signed for another list of ciphertexts" in outcome.left_out[name]
 
 
 def test_evidence_of_another_round_is_not_opened() -> None:
@@ -192,7 +200,7 @@ def test_evidence_of_another_round_is_not_opened() -> None:
     outcome = play(later, members, VECTORS, down=lambda phase, name, message: earlier[0] if phase == OPEN else message)
     assert outcome.total is None
     for reason in outcome.left_out.values():
-        assert "is not signed with the key" in reason
+        assert "is not that of all who made the key" in reason
 
 
 def test_a_round_is_answered_once_and_opened_once() -> None:
@@ -329,7 +337,7 @@ def test_ciphertexts_and_parts_of_other_sums_are_refused_by_the_coordinator() ->
     def another(phase: int, name: str, message: bytes) -> bytes:
         if phase == SEND and name == NAMES[1]:
             sent = SentVector.decode(message)
-            return SentVector(sent.signature, bytes(len(sent.mask)), sent.body).encode()
+            return SentVector(sent.signature, sent.proof, bytes(len(sent.mask)), sent.body).encode()
         return message
 
     outcome = play(TERMS, members_of(4), VECTORS, up=another)
@@ -339,7 +347,8 @@ def test_ciphertexts_and_parts_of_other_sums_are_refused_by_the_coordinator() ->
 def test_a_wrong_partial_decryption_is_noticed() -> None:
     def garbled(phase: int, name: str, message: bytes) -> bytes:
         if phase == OPEN and name == NAMES[1]:
-            return message[:-600] + bytes(600)
+            decrypted = PartialDecryption.decode(message)
+            return PartialDecryption(decrypted.statement, bytes(len(decrypted.part))).encode()
         return message
 
     outcome = play(TERMS, members_of(4), VECTORS, up=garbled)
@@ -370,30 +379,52 @@ def test_a_sender_cannot_make_its_ciphertext_of_anothers() -> None:
         assert outcome.left_out[name] == f"the ciphertext shown for {NAMES[3]} is not the one it signed"
 
 
-def test_the_stated_limit_a_sender_that_encrypts_nothing_valid_can_have_the_key_opened() -> None:
-    """Not a promise but its edge, as docs and docstrings state it: one that deviates, with the coordinator.
-
-    Its mask is one unit of the plaintext too large; the honest vectors are small, so the key's sum shows above.
-    Whoever adds a proof that ciphertexts are well formed will see this test fail, and may delete it.
-    """
-    layout, count = replace(LAYOUT, counts=((8, 16),)), 3
+def test_a_mask_that_is_no_ciphertext_would_show_the_key_and_has_no_proof() -> None:
+    """Site 0 adds one unit of the plaintext to its mask. Were it opened, small vectors would let the key show above."""
+    layout, count = Layout(((8, 16),)), 3
     parameters = choose(layout, count, SMALL)
     shares = [create_key_share(SMALL, b"t", entropy("key", index)) for index in range(count)]
     key = joint_key(SMALL, b"t", [share.public for share in shares])
     sent = [encrypt(layout.zeros(), parameters, key, entropy("enc", index)) for index in range(count)]
     masks, total = RunningRows.of_masks(parameters), RunningRows.of_bodies(parameters)
-    for one in sent:
-        masks.add(one.mask)
-        total.add(one.body)
-    place, bit = divmod(parameters.plain_shift, LIMB_BITS)
-    masks.rows[0, place, 0] += 1 << bit
+    place, bit = divmod(parameters.plain_shift - 1, LIMB_BITS)
+    crafted = SMALL.read(sent[0].mask[: SMALL.element_bytes()]).astype(np.int64)
+    crafted[place, 0] += 1 << bit
+    mask = SMALL.encode(SMALL.settled(crafted)) + bytes(sent[0].mask[SMALL.element_bytes() :])
+    for one, shown in zip(sent, (mask, sent[1].mask, sent[2].mask), strict=True):
+        masks.add(shown, times=2)
+        total.add(one.body, times=2)
     for index, share in enumerate(shares):
         total.add(partially_decrypt(masks, share, parameters, entropy("open", index)))
     slots = parameters.regions[0].slots
     seen = combine(total, parameters)[0].view(np.int8)[::slots]
-    secrets = [np.rint(np.fft.ifft(share.secret) * SMALL._twist.conj()) for share in shares]
-    key_sum = np.sum([np.concatenate([one.real, one.imag]) for one in secrets], axis=0)
+    key_sum = np.sum([share.secret.factor for share in shares], axis=0)
     assert (seen == key_sum[: len(seen)]).all()
+
+    claim = claim_of(parameters, key, shares[0].public, mask, b"context")
+    with pytest.raises(SecureSumError, match="is not shown to be a ciphertext"):
+        verify(claim, prove(claim, [shares[0].secret, *sent[0].made_of], entropy("proof")))
+    honest = claim_of(parameters, key, shares[0].public, sent[0].mask, b"context")
+    verify(honest, prove(honest, [shares[0].secret, *sent[0].made_of], entropy("proof")))
+
+
+def test_a_ciphertext_without_its_own_proof_is_refused_by_participants_and_coordinator() -> None:
+    def swapped(evidence: Evidence) -> Evidence:
+        return replace(evidence, proofs={**evidence.proofs, 0: evidence.proofs[1], 1: evidence.proofs[0]})
+
+    refused(OPEN, with_evidence(swapped), "is not shown to be a ciphertext")
+
+    def flipped(phase: int, name: str, message: bytes) -> bytes:
+        if phase == SEND and name == NAMES[1]:
+            sent = SentVector.decode(message)
+            proof = bytearray(sent.proof)
+            proof[40] ^= 1
+            return SentVector(sent.signature, bytes(proof), sent.mask, sent.body).encode()
+        return message
+
+    outcome = play(TERMS, members_of(4), VECTORS, up=flipped)
+    assert outcome.total is None
+    assert "is not shown to be a ciphertext" in outcome.left_out[NAMES[1]]
 
 
 def test_messages_of_other_phases_and_after_the_end_are_refused() -> None:

@@ -46,9 +46,9 @@ def opened(
     """Return what decrypting the ciphertexts' masks makes of these bodies."""
     masks, total = RunningRows.of_masks(parameters), RunningRows.of_bodies(parameters)
     for one in ciphertexts:
-        masks.add(one.mask)
+        masks.add(one.mask, times=2)
     for one in bodies:
-        total.add(one.body)
+        total.add(one.body, times=2)
     for index, share in enumerate(shares):
         total.add(partially_decrypt(masks, share, parameters, entropy("open", index)))
     return combine(total, parameters)
@@ -80,7 +80,7 @@ def test_sums_are_exact_whatever_the_words(counts: tuple[int, ...], participants
 
 @pytest.mark.parametrize("participants", [2, 5])
 def test_sums_are_exact_in_the_ring_in_use(participants: int) -> None:
-    layout = Layout(((64, 9), (32, 70_001)))  # more than two polynomials' worth
+    layout = Layout(((64, 9), (32, 300_001)))  # more than two polynomials' worth
     parameters = choose(layout, participants)
     shares = keys_of(RING, participants)
     vectors = [vector_of(index, layout) for index in range(participants)]
@@ -116,13 +116,15 @@ def test_a_part_for_another_sum_or_a_changed_one_does_not_fit() -> None:
 def test_parameters_leave_room_for_the_greatest_noise_and_enough_flood(participants: int, count: int) -> None:
     layout = Layout(((64, 10), (32, count)))
     chosen = choose(layout, participants)
-    coefficients = chosen.polynomials * RING.degree
-    mean_noise = math.sqrt(10.5 * (4 * RING.degree * participants**2 / 3 + participants))
-    distance = coefficients * mean_noise / 2 ** (chosen.flood_bits + 1)
+    coefficients, degree = chosen.polynomials * RING.degree, RING.degree
+    honest = 2 * (participants**2 * 2 * 21 * degree + 21 * participants)
+    proved = 2**31 * degree  # what the parts of twice a proved element stay below
+    deviating = participants * (2 * 21 + 2) * participants * degree * proved
+    distance = coefficients * (honest + deviating) / 2 ** (chosen.flood_bits + 1)
     assert 2 ** -(FLOOD_SECURITY_BITS + 1) < distance <= 2**-FLOOD_SECURITY_BITS
-    greatest = participants * (2**chosen.flood_bits + participants * 2 * RING.degree * 21 + 21)
-    cut_away = 2 * participants * 2 ** (LIMB_BITS * chosen.dropped_limbs)
-    assert greatest + cut_away <= chosen.noise_bound < 2 ** (chosen.plain_shift - 1)
+    cut_away = 3 * participants * 2 ** (LIMB_BITS * chosen.dropped_limbs)
+    greatest = participants * 2**chosen.flood_bits + honest + deviating + cut_away
+    assert greatest <= chosen.noise_bound < 2 ** (chosen.plain_shift - 1)
     for region in chosen.regions:
         assert participants * (2**region.piece_bits - 1) < 2**region.slot_bits
         assert region.slots * region.slot_bits <= chosen.plain_bits
@@ -130,8 +132,8 @@ def test_parameters_leave_room_for_the_greatest_noise_and_enough_flood(participa
     assert all(one.stop == other.start for one, other in pairwise(chosen.regions))
 
 
-def test_noise_of_a_sum_without_floods_is_what_the_flood_was_sized_for() -> None:
-    """Root mean square over 8192 coefficients: its deviation is 0.8 %. Errors a third too small or large would show."""
+def test_noise_of_a_sum_without_floods_has_the_variance_of_its_parts() -> None:
+    """Root mean square over 16384 coefficients: its deviation is 0.6 %. Errors a third off would show."""
     participants = 3
     parameters = choose(Layout(((32, 8),)), participants)
     shares = keys_of(RING, participants)
@@ -145,7 +147,7 @@ def test_noise_of_a_sum_without_floods_is_what_the_flood_was_sized_for() -> None
         bodies += RING.read(one.body)
     spectrum = RING.spectrum(RING.settled(masks))
     for share in shares:
-        bodies += RING.product(spectrum, share.secret)
+        bodies += RING.product(spectrum, RING.spectrum(share.secret.factor))
     limbs = RING.settled(bodies).astype(np.float64)
     low = limbs[0] + limbs[1] * 2.0**24
     noise = np.where(low >= 2.0**47, low - 2.0**48, low)
@@ -160,6 +162,11 @@ def test_a_million_values_of_five_take_the_stated_bytes() -> None:
     assert (parameters.mask_bytes + 2 * parameters.body_bytes) / plain < 4.5
 
 
+def test_a_vector_that_is_too_long_is_refused() -> None:
+    with pytest.raises(SecureSumError, match="too long for a threshold sum"):
+        choose(Layout(((32, 200_000_000),)), 5)
+
+
 def test_too_few_and_too_many_key_holders_are_refused() -> None:
     for count in (0, 1, MOST_PARTICIPANTS + 1):
         with pytest.raises(SecureSumError, match="Use masks"):
@@ -168,4 +175,5 @@ def test_too_few_and_too_many_key_holders_are_refused() -> None:
 
 def test_secrets_are_hidden_from_what_is_printed() -> None:
     share = create_key_share(SMALL, TRANSCRIPT, entropy("key"))
+    assert repr(share.secret) == "Short()"
     assert "secret" not in repr(share)

@@ -15,15 +15,16 @@ import pytest
 from foedus.core.errors import SecureSumError
 from foedus.privacy.threshold.messages import KeyOpening, PartialDecryption, SentVector
 from privacy.threshold import threshold_vector_making as making
-from privacy.threshold.threshold_vector_making import LATE, NAMES, side_of
+from privacy.threshold.threshold_vector_making import HOLDERS, NAMES, side_of
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[2] / "vectors" / "threshold_sum.json").read_text())
 OF = RECORDED["participants"]
+ROWS = 10
 DEGREE, LIMBS = RECORDED["ring"]["degree"], RECORDED["ring"]["limbs"]
 MODULUS = 1 << (24 * LIMBS)
 DROPPED = 24 * RECORDED["parameters"]["dropped_limbs"]
 SHIFT = 24 * LIMBS - RECORDED["parameters"]["plain_bits"]
-SENDERS = [name for name in NAMES if name != LATE]
+SENDERS = list(HOLDERS)
 
 Element = list[int]
 
@@ -77,7 +78,7 @@ def plaintexts(vector: bytes) -> list[Element]:
 
 
 COMMON = elements(bytes.fromhex(RECORDED["common"]))[0]
-PUBLICS = {name: elements(KeyOpening.decode(bytes.fromhex(OF[name]["answered"][1])).public)[0] for name in NAMES}
+PUBLICS = {name: elements(KeyOpening.decode(bytes.fromhex(OF[name]["answered"][1])).public)[0] for name in SENDERS}
 
 
 def sent_by(name: str) -> SentVector:
@@ -93,7 +94,7 @@ def test_the_common_polynomial_and_key_shares_follow_from_terms_and_secrets() ->
     assert hashlib.sha256(bytes.fromhex(RECORDED["terms"]["encoded"])).digest() == digest
     seed = b"foedus secure sum\x01 threshold common polynomial\x00" + digest
     assert hashlib.shake_256(seed).hexdigest(3 * LIMBS * DEGREE) == RECORDED["common"]
-    for name in NAMES:
+    for name in SENDERS:
         masked = added(product(COMMON, OF[name]["secret"]), OF[name]["key_error"])
         assert PUBLICS[name] == [-value % MODULUS for value in masked]
         share = bytes(KeyOpening.decode(bytes.fromhex(OF[name]["answered"][1])).public)
@@ -110,7 +111,58 @@ def test_ciphertexts_follow_from_secrets_and_vectors() -> None:
         words = plaintexts(bytes.fromhex(OF[name]["vector"]))
         for drawn, mask, body, plain in zip(OF[name]["ciphertext"], masks, bodies, words, strict=True):
             assert mask == added(product(COMMON, drawn["u"]), drawn["mask_error"])
-            assert body == cut(added(product(public, drawn["u"]), drawn["body_error"], plain))
+            halves = [value // 2 for value in plain]
+            assert body == cut(added(product(public, drawn["u"]), drawn["body_error"], halves))
+
+
+def test_proofs_are_about_key_shares_and_masks_with_the_hashed_challenges() -> None:
+    for name in SENDERS:
+        proof, drawn = bytes(sent_by(name).proof), OF[name]
+        count = 1 + len(drawn["ciphertext"])
+        seed = b"foedus secure sum\x01 threshold challenge\x00" + proof[:32]
+        stream = hashlib.shake_256(seed).digest(2 * ROWS * count)
+        powers = [int.from_bytes(stream[at : at + 2], "little") % DEGREE for at in range(0, len(stream), 2)]
+        numbers = [int.from_bytes(proof[at : at + 4], "little", signed=True) for at in range(32, len(proof), 4)]
+        parts = [
+            (drawn["proof_factors"], [drawn["secret"], *(one["u"] for one in drawn["ciphertext"])]),
+            (drawn["proof_offsets"], [drawn["key_error"], *(one["mask_error"] for one in drawn["ciphertext"])]),
+        ]
+        for half, (blinds, secrets) in enumerate(parts):
+            for row in range(ROWS):
+                total = list(blinds[row])
+                for secret, power in zip(secrets, powers[row * count : (row + 1) * count], strict=True):
+                    shift = product(secret, [int(at == power) for at in range(DEGREE)])
+                    total = [one + other for one, other in zip(total, shift, strict=True)]
+                begin = (half * ROWS + row) * DEGREE
+                assert numbers[begin : begin + DEGREE] == total
+        begun = b""
+        public = [-value % MODULUS for value in PUBLICS[name]]
+        for row in range(ROWS):
+            factor, offset = (numbers[(half * ROWS + row) * DEGREE :][:DEGREE] for half in (0, 1))
+            element = added(product(COMMON, factor), offset)
+            for target, power in zip(
+                [public, *elements(sent_by(name).mask)], powers[row * count : (row + 1) * count], strict=True
+            ):
+                shift = product(target, [int(at == power) for at in range(DEGREE)])
+                element = added(element, [-value for value in shift])
+            begun += encoded(element)
+        claim = b"foedus secure sum\x01 threshold claim\x00" + hashlib.sha256(context_of(name)).digest()
+        claim += encoded(public) + b"".join(encoded(mask) for mask in elements(sent_by(name).mask))
+        hashed = b"foedus secure sum\x01 threshold proof\x00" + hashlib.sha256(claim).digest() + begun
+        assert hashlib.sha256(hashed).digest() == proof[:32]
+
+
+def encoded(element: Element) -> bytes:
+    return b"".join(
+        (value >> (24 * limb) & 0xFFFFFF).to_bytes(3, "little") for limb in range(LIMBS) for value in element
+    )
+
+
+def context_of(name: str) -> bytes:
+    roster, keys = (hashlib.sha256(bytes.fromhex(OF[name]["received"][at])).digest() for at in (1, 2))
+    head = b"foedus secure sum\x01" + bytes([46])
+    named = len(name.encode()).to_bytes(2, "big") + name.encode()
+    return head + roster + keys + named + hashlib.sha256(sent_by(name).mask).digest()
 
 
 def test_partial_decryptions_open_the_sum_and_their_noise_is_within_bounds() -> None:
@@ -118,10 +170,12 @@ def test_partial_decryptions_open_the_sum_and_their_noise_is_within_bounds() -> 
     opened = [
         added(*parts) for parts in zip(*[elements(sent_by(name).body, DROPPED // 24) for name in SENDERS], strict=True)
     ]
-    for name in NAMES:
+    opened = [[2 * value % MODULUS for value in element] for element in opened]
+    for name in SENDERS:
         parts = elements(PartialDecryption.decode(bytes.fromhex(OF[name]["answered"][-1])).part, DROPPED // 24)
         for at, part in enumerate(parts):
-            assert part == cut(added(product(masks[at], OF[name]["secret"]), OF[name]["floods"][at]))
+            doubled = [2 * value for value in masks[at]]
+            assert part == cut(added(product(doubled, OF[name]["secret"]), OF[name]["floods"][at]))
             opened[at] = added(opened[at], part)
     expected = plaintexts(bytes(making.LAYOUT.byte_size))
     for name in SENDERS:

@@ -1,7 +1,7 @@
 """Test vectors of one threshold sum, with every intermediate value: run as a program, it prints them.
 
-Four participants; the ciphertext of the second is lost, so it only helps to open the sum. Bytes are hexadecimal.
-The ring has 16 coefficients in place of 8192, so that the values can be printed at all; it protects nobody.
+Four participants; the second vanishes before it shows its key share. Bytes are hexadecimal.
+The ring has 16 coefficients in place of 16384, so that the values can be printed at all; it protects nobody.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from foedus.privacy.threshold.coordinator import sum_by_threshold
 from foedus.privacy.threshold.messages import Evidence, KeyPledges, Keys, VectorPledges
 from foedus.privacy.threshold.parameters import Parameters, choose
 from foedus.privacy.threshold.participant import take_part
+from foedus.privacy.threshold.proof import ROWS
 from foedus.privacy.threshold.ring import LIMB_BITS, Loose
-from foedus.privacy.threshold.sampling import common, error, flood, ternary
-from privacy.threshold.threshold_federations import PHASES, SMALL
+from foedus.privacy.threshold.sampling import common, error, flood, ternary, wide
+from privacy.threshold.threshold_federations import SMALL
 
 LAYOUT = Layout(((64, 2), (32, 73), (16, 1), (8, 5)))
 NAMES = ("amber", "birch", "cedar", "dünen")
-LATE = "birch"
+VANISHED = "birch"
+HOLDERS = tuple(name for name in NAMES if name != VANISHED)
 TERMS = Terms("clinics", "run-1", 3, "update", bytes(range(32)), bytes(range(32, 64)), Rules(), LAYOUT)
-PARAMETERS = choose(LAYOUT, len(NAMES), SMALL)
+PARAMETERS = choose(LAYOUT, len(HOLDERS), SMALL)
 
 
 def stream_of(name: str) -> Entropy:
@@ -58,13 +60,14 @@ def made() -> Mapping[str, Any]:
     outcome, messages, phase = None, next(coordinator), 0
     while outcome is None:
         for name, message in (messages or {}).items():
+            if name == VANISHED and phase:
+                continue
             sent[name]["received"].append(message.hex())
             if phase == 0:
                 sides[name] = side_of(name, message)
             answer = bytes(sides[name].send(message) if phase else next(sides[name]))
             sent[name]["answered"].append(answer.hex())
-            if not (name == LATE and PHASES[phase] == "encrypt"):
-                coordinator.send((name, answer))
+            coordinator.send((name, answer))
         try:
             messages = coordinator.send(None)
         except StopIteration as finished:
@@ -72,8 +75,8 @@ def made() -> Mapping[str, Any]:
         phase += 1
     assert outcome.total is not None
     return {
-        "about": "one threshold sum of four participants, in a ring of 16 coefficients that protects nobody; the "
-        "second's ciphertext is lost, so it is not in the sum and helps to open it",
+        "about": "one threshold sum of four participants, the second of whom vanishes before it shows its key share, "
+        "in a ring of 16 coefficients that protects nobody",
         "ring": {"degree": SMALL.degree, "limbs": SMALL.limbs, "limb_bits": LIMB_BITS},
         "parameters": described(PARAMETERS),
         "terms": {"encoded": TERMS.encode().hex(), "digest": TERMS.digest().hex()},
@@ -97,7 +100,7 @@ def described(parameters: Parameters) -> Mapping[str, Any]:
 
 
 def secrets_of(name: str) -> dict[str, Any]:
-    """Return what a participant draws, in the order in which it draws it; `opening` has no ciphertext to its name."""
+    """Return what a participant draws, in the order in which it draws it; of one that vanishes, what it would draw."""
     stream, identity = stream_of(name), identities()[name]
     small: dict[str, Any] = {
         "secret": ternary(SMALL, stream).tolist(),
@@ -110,6 +113,8 @@ def secrets_of(name: str) -> dict[str, Any]:
             }
             for _ in range(PARAMETERS.polynomials)
         ],
+        "proof_factors": [wide(SMALL, stream).tolist() for _ in range(ROWS)],
+        "proof_offsets": [wide(SMALL, stream).tolist() for _ in range(ROWS)],
         "floods": [numbers(flood(SMALL, PARAMETERS.flood_bits, stream)) for _ in range(PARAMETERS.polynomials)],
     }
     return {
@@ -133,7 +138,8 @@ def bad(sent: Mapping[str, Mapping[str, list[str]]]) -> list[Mapping[str, Any]]:
     listed, evidence = VectorPledges.decode(received[3]), Evidence.decode(received[4])
     fewer = VectorPledges({place: listed.pledges[place] for place in (0, 2)})
     doubled = replace(evidence, masks={**evidence.masks, 2: evidence.masks[0]})
-    swapped = replace(shown, publics={**shown.publics, 1: shown.publics[2]})
+    swapped = replace(shown, publics={**shown.publics, 2: shown.publics[3]})
+    proofless = replace(evidence, proofs={**evidence.proofs, 3: evidence.proofs[2]})
     changes = [
         (0, flipped[0], "layout is"),
         (0, received[1], "is of kind 41; expected is 1"),
@@ -142,11 +148,12 @@ def bad(sent: Mapping[str, Mapping[str, list[str]]]) -> list[Mapping[str, Any]]:
         (1, KeyPledges(roster.members[:2]).encode(), "min_cohort is 3"),
         (1, KeyPledges(roster.members[1:]).encode(), "does not hold what amber pledged"),
         (2, flipped[2], "another key share than it committed to"),
-        (2, swapped.encode(), "birch shows another key share than it committed to"),
+        (2, swapped.encode(), "cedar shows another key share than it committed to"),
         (2, received[2][:-1], "is cut short"),
         (3, flipped[3], "is not signed with the key that is pinned"),
-        (3, fewer.encode(), "2 participants send a vector; min_cohort is 3"),
-        (4, flipped[4], "is not the one it signed"),
+        (3, fewer.encode(), "is not that of all who made the key"),
+        (4, flipped[4], "is not shown to be a ciphertext"),
+        (4, proofless.encode(), "is not shown to be a ciphertext"),
         (4, doubled.encode(), "the ciphertext shown for cedar is not the one it signed"),
         (4, received[4] + b"\x00", "1 bytes too many"),
         (4, received[3], "is of kind 45; expected is 47"),

@@ -29,12 +29,14 @@ from foedus.privacy.threshold.messages import (
     VectorPledge,
     VectorPledges,
     commitment,
+    proof_context,
     sum_statement,
     vector_statement,
 )
 from foedus.privacy.threshold.parameters import Parameters, choose
+from foedus.privacy.threshold.proof import verify
 from foedus.privacy.threshold.ring import RING, Ring
-from foedus.privacy.threshold.scheme import RunningRows, combine
+from foedus.privacy.threshold.scheme import JointKey, RunningRows, claim_of, combine, joint_key
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ class _Keyed:
     def parameters(self) -> Parameters:
         return choose(self.terms.layout, len(self.shown.publics), self.ring)
 
+    @cached_property
+    def key(self) -> JointKey:
+        return joint_key(self.ring, self.terms.digest(), list(self.shown.publics.values()))
+
     @property
     def holders(self) -> tuple[ParticipantId, ...]:
         return self.names(self.shown.publics)
@@ -72,8 +78,8 @@ def sum_by_threshold(
 ) -> Summation:
     """Return the sum of the vectors of all who sent one, once all who made the key have helped to open it.
 
-    Who vanishes before it shows its key share is out. Who vanishes before it pledges its ciphertext is not in the
-    sum, but must be back to help open it. Whoever vanishes later, the round does not stand; the outcome says why.
+    Who vanishes before it shows its key share is out. Whoever vanishes later, the round does not stand; the outcome
+    says why.
     ring: any but RING is for tests and protects nobody.
     """
     running = Cohort(tuple(cohort))
@@ -153,7 +159,7 @@ def _gather_vector_pledges(running: Cohort, keyed: _Keyed) -> Generator[Outgoing
         pledges[keyed.roster.places[sender]] = pledge
 
     yield from running.phase(dict.fromkeys(keyed.holders, keyed.message), accept)
-    _enough(len(pledges), keyed.terms, "signed for a ciphertext")
+    _all(len(pledges), len(keyed.holders), "who made this round's key signed for a ciphertext")
     return VectorPledges(pledges)
 
 
@@ -170,9 +176,7 @@ def _open(running: Cohort, keyed: _Keyed, pledges: VectorPledges) -> Generator[O
             raise SecureSumError("it decrypted another sum")
         total.add(decrypted.part)
 
-    before = dict(running.left_out)  # one whose ciphertext was lost is asked again: the first reason is the one
     opened = yield from running.phase(dict.fromkeys(keyed.holders, evidence), accept)
-    running.left_out |= before
     _all(len(opened), len(keyed.holders), "who made this round's key helped to open the sum")
     return combine(total, keyed.parameters)
 
@@ -184,6 +188,7 @@ def _gather_vectors(
     statement = sum_statement(keyed.roster.digest, keyed.digest, pledges)
     signatures: dict[int, bytes] = {}
     masks: dict[int, Blob] = {}
+    proofs: dict[int, Blob] = {}
 
     def accept(sender: ParticipantId, answer: Answer) -> None:
         sent, place = SentVector.decode(answer), keyed.roster.places[sender]
@@ -191,10 +196,12 @@ def _gather_vectors(
         right_size = len(sent.mask) == keyed.parameters.mask_bytes
         if not right_size or sha256(sent.mask).digest() != pledges.pledges[place].digest:
             raise SecureSumError("it sent another ciphertext than it signed for")
-        total.add(sent.body)
-        signatures[place], masks[place] = sent.signature, sent.mask
+        context = proof_context(keyed.roster.digest, keyed.digest, sender, pledges.pledges[place].digest)
+        verify(claim_of(keyed.parameters, keyed.key, keyed.shown.publics[place], sent.mask, context), sent.proof)
+        total.add(sent.body, times=2)
+        signatures[place], masks[place], proofs[place] = sent.signature, sent.mask, sent.proof
 
     senders = keyed.names(pledges.pledges)
     came = yield from running.phase(dict.fromkeys(senders, pledges.encode()), accept)
     _all(len(came), len(senders), "who signed for a ciphertext sent it")
-    return Evidence(pledges, signatures, masks).encode()
+    return Evidence(pledges, signatures, masks, proofs).encode()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 
 from foedus.core.entropy import Entropy
@@ -26,9 +28,12 @@ from foedus.privacy.threshold.messages import (
     VectorPledges,
 )
 from foedus.privacy.threshold.parameters import Parameters, choose
+from foedus.privacy.threshold.proof import ROWS, proof_bytes, prove, verify
 from foedus.privacy.threshold.ring import RING
+from foedus.privacy.threshold.sampling import ERROR_PAIRS, WIDE_BITS
 from foedus.privacy.threshold.scheme import (
     RunningRows,
+    claim_of,
     combine,
     create_key_share,
     encrypt,
@@ -58,12 +63,12 @@ def cost_of_threshold(load: Load, rules: Rules) -> Cost:
         participant_seconds=participant,
         coordinator_seconds=coordinator,
         protects=(
-            f"the coordinator sees one sum over {rules.min_cohort} or more, also if it lies and learns what all but "
-            "two participants know. Experimental: not reviewed by anybody outside"
+            f"the coordinator sees one sum over all {count}, also if it lies and all but two side with it. "
+            "Experimental: not reviewed by anybody outside"
         ),
         does_not_protect=(
-            "against a participant that breaks the protocol for the coordinator, or against one that vanishes late: "
-            "then the round is lost; what sums tell, of several rounds together above all"
+            "against one that vanishes late: then the round is lost; what sums tell, of several rounds together "
+            "above all"
         ),
     )
 
@@ -81,7 +86,10 @@ def _bytes(load: Load, rules: Rules, parameters: Parameters) -> tuple[int, int]:
         sum(len(one.encode()) for one in pledges) // len(places),
         len(KeyOpening(digest, b"").encode()) + RING.element_bytes(),
         len(VectorPledge(digest, signature).encode()),
-        len(SentVector(signature, b"", b"").encode()) + parameters.mask_bytes + parameters.body_bytes,
+        len(SentVector(signature, b"", b"", b"").encode())
+        + proof_bytes(RING)
+        + parameters.mask_bytes
+        + parameters.body_bytes,
         len(PartialDecryption(digest, b"").encode()) + parameters.body_bytes,
     ]
     down = [
@@ -89,7 +97,8 @@ def _bytes(load: Load, rules: Rules, parameters: Parameters) -> tuple[int, int]:
         len(KeyPledges.of(pledges).encode()),
         len(Keys(digest, empty).encode()) + len(places) * RING.element_bytes(),
         len(listed.encode()),
-        len(Evidence(listed, dict.fromkeys(places, signature), empty).encode()) + len(places) * parameters.mask_bytes,
+        len(Evidence(listed, dict.fromkeys(places, signature), empty, empty).encode())
+        + len(places) * (parameters.mask_bytes + proof_bytes(RING)),
     ]
     return sum(up), sum(down)
 
@@ -105,6 +114,21 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
     bodies.add(sent.body)
     bodies.add(partially_decrypt(masks, share, one, Entropy.secret()))
     participants, polynomials = parameters.participants, parameters.polynomials
+    claim = claim_of(one, key, share.public, sent.mask, b"")
+    proof = prove(claim, [share.secret, *sent.made_of], Entropy.secret())
+    attempts = polynomials * (ERROR_PAIRS + 1) * ROWS * RING.degree / (1 << WIDE_BITS) + 1
+    contexts = iter(number.to_bytes(1, "big") for number in range(_TIMES))
+    loose = masks.rows[0].astype("<i8")
+
+    def verified() -> None:
+        with suppress(SecureSumError):  # of another context, since what was verified once is remembered
+            verify(replace(claim, context=next(contexts)), proof)
+
+    def shifted() -> None:
+        for _ in range(ROWS):
+            RING.add_shifted(loose, loose, 1)
+
+    verifying, shifting = _least(verified), _least(shifted)
 
     def hashed_and_added(mask: Blob) -> None:
         sha256(mask)
@@ -115,9 +139,11 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
         + _least(lambda: joint_key(RING, b"", [share.public] * participants))
         + polynomials * _least(lambda: encrypt(vector, one, key, Entropy.secret()))
         + polynomials * participants * _least(lambda: hashed_and_added(sent.mask))
+        + attempts * _least(lambda: prove(claim, [share.secret, *sent.made_of], Entropy.secret()))
+        + (participants - 1) * (verifying + polynomials * shifting)
         + polynomials * _least(lambda: partially_decrypt(masks, share, one, Entropy.secret()))
     )
-    coordinator = polynomials * (
+    coordinator = participants * (verifying + polynomials * shifting) + polynomials * (
         participants * _least(lambda: sha256(sent.mask))
         + 2 * participants * _least(lambda: RunningRows.of_bodies(one).add(sent.body))
         + _least(lambda: combine(bodies, one))

@@ -4,8 +4,8 @@ coordinator → participant                         participant → coordinator
 Terms                                             KeyPledge: terms and a commitment to its public key share, signed
 KeyPledges: the roster                            KeyOpening: the share
 Keys: everybody's shares                          VectorPledge: digest of its ciphertext's mask, signed
-VectorPledges: who sends a vector, and digests    SentVector: that list, signed, and the ciphertext
-Evidence: these signatures, everybody's mask      PartialDecryption
+VectorPledges: everybody's digests                SentVector: that list, signed, the ciphertext, and a proof
+Evidence: these signatures, masks and proofs      PartialDecryption
 
 Every `decode` takes bytes that anybody may have made, and raises SecureSumError for all that no `encode` could have
 written. Numbers of participants are places on the roster.
@@ -247,9 +247,10 @@ class VectorPledges:
 
 @dataclass(frozen=True)
 class SentVector:
-    """One participant's ciphertext, with its signature over the list of all that are to be summed."""
+    """One participant's ciphertext, with its signature over the list of all that are to be summed, and a proof."""
 
     signature: bytes
+    proof: Blob = field(repr=False)
     mask: Blob = field(repr=False)
     body: Blob = field(repr=False)
 
@@ -257,33 +258,37 @@ class SentVector:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        return b"".join((header(self.KIND), self.signature, number(len(self.mask), 8), self.mask, self.body))
+        lengths = number(len(self.proof), 8), number(len(self.mask), 8)
+        return b"".join((header(self.KIND), self.signature, *lengths, self.proof, self.mask, self.body))
 
     @classmethod
     def decode(cls, data: Blob) -> SentVector:
         """Return what the bytes encode, or raise SecureSumError; the parameters say how long its parts must be."""
         reader = Reader(data, "a ciphertext")
         reader.header(cls.KIND)
-        return cls(reader.take(SIGNATURE_BYTES), reader.view(reader.number(8)), reader.rest())
+        signature, proof, mask = reader.take(SIGNATURE_BYTES), reader.number(8), reader.number(8)
+        return cls(signature, reader.view(proof), reader.view(mask), reader.rest())
 
 
 @dataclass(frozen=True)
 class Evidence:
     """All that shows a sum of masks to be what everybody signed for: each checks it before it decrypts.
 
-    signatures: over the list of pledges. masks: whole. Both by place, of the same places as the pledges.
+    signatures: over the list of pledges. masks: whole. proofs: of masks and key shares. All by place, of the same
+        places as the pledges.
     """
 
     pledges: VectorPledges
     signatures: Mapping[int, bytes]
     masks: Mapping[int, Blob] = field(repr=False)
+    proofs: Mapping[int, Blob] = field(repr=False)
 
     KIND = 47
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         signed = b"".join(signature for _, signature in sorted(self.signatures.items()))
-        return b"".join((header(self.KIND), self.pledges.encode(), signed, *_blobs(self.masks)))
+        return b"".join((header(self.KIND), self.pledges.encode(), signed, *_blobs(self.masks), *_blobs(self.proofs)))
 
     @classmethod
     def decode(cls, data: Blob) -> Evidence:
@@ -292,11 +297,11 @@ class Evidence:
         reader.header(cls.KIND)
         pledges = VectorPledges.read(reader)
         signatures = {place: reader.take(SIGNATURE_BYTES) for place in pledges.pledges}
-        masks = _read_blobs(reader)
+        masks, proofs = _read_blobs(reader), _read_blobs(reader)
         reader.end()
-        if masks.keys() != pledges.pledges.keys():
-            raise reader.refusal("holds masks of others than signed for them")
-        return cls(pledges, signatures, masks)
+        if not masks.keys() == proofs.keys() == pledges.pledges.keys():
+            raise reader.refusal("holds masks or proofs of others than signed for them")
+        return cls(pledges, signatures, masks, proofs)
 
 
 @dataclass(frozen=True)
@@ -323,6 +328,14 @@ class PartialDecryption:
 def vector_statement(roster: bytes, keys_digest: bytes, digest: bytes) -> bytes:
     """Return what a participant signs of its own ciphertext."""
     return header(VectorPledge.KIND) + roster + keys_digest + digest
+
+
+def proof_context(roster: bytes, keys_digest: bytes, participant: ParticipantId, digest: bytes) -> bytes:
+    """Return what a participant's proof is for: nobody can show it as its own, or in another sum.
+
+    The roster names the terms, which `a` is made of.
+    """
+    return header(SentVector.KIND) + roster + keys_digest + text(participant) + digest
 
 
 def sum_statement(roster: bytes, keys_digest: bytes, pledges: VectorPledges) -> bytes:

@@ -20,14 +20,17 @@ _NOISE_BITS = 20  # below the plaintext, at most, that tell honest noise from an
 
 
 def add_plaintext_in_place(loose: Loose, vector: Vector, parameters: Parameters, polynomial: int) -> None:
-    """Add that polynomial's part of a vector to an element's loose limbs, at the plaintext's bits."""
+    """Add that polynomial's part of a vector to an element's loose limbs, at half of the plaintext's bits.
+
+    Twice the sum is opened, which brings it to its place.
+    """
     for region, first, last, columns in _parts(parameters, polynomial):
         pieces = np.zeros((last - first) * region.slots, dtype=np.uint64)
         begin = (first - region.start) * region.slots
         own = _pieces(vector, region)[begin : begin + len(pieces)]
         pieces[: len(own)] = own
         for slot, column in enumerate(pieces.reshape(-1, region.slots).T):
-            place, shift = divmod(parameters.plain_shift + slot * region.slot_bits, LIMB_BITS)
+            place, shift = divmod(parameters.plain_shift - 1 + slot * region.slot_bits, LIMB_BITS)
             shifted = column << np.uint64(shift)
             for row in loose[place : place + -(-(shift + region.piece_bits) // LIMB_BITS)]:
                 row[columns] += (shifted & _MASK).astype(np.int64)

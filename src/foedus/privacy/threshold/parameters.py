@@ -1,32 +1,33 @@
 """How a vector becomes coefficients, and how much room noise has: what follows from how many hold keys.
 
-Bits of a coefficient modulo Q = 2^216, from above: the plaintext t = 2^plain_bits; one bit for rounding; noise.
+Bits of a coefficient modulo Q = 2^432, from above: the plaintext t = 2^plain_bits; one bit for rounding; noise.
 
-*Noise of a sum.* Let n hold keys s_i, ternary, with errors e_i, and at most n send ciphertexts of ternary u_j and
-errors f_j, g_j. What the whole key leaves of the sum's zero-encryption is v = sum_j (g_j - (sum_i e_i) u_j +
-(sum_i s_i) f_j). With N = 8192 and error variance 10.5, a coefficient of v has variance at most
-10.5 (4/3 N n^2 + n), and it can never exceed n^2 (2 N 21) + 21 n.
+*Noise of a sum.* Let n hold keys s_i, ternary, with errors e_i up to 21, and send ciphertexts of ternary u_i and errors
+f_i, g_i up to 21. What the whole key leaves of twice the sum's zero-encryption is at most
+v0 = 2 n^2 (2 * 21 N) + 2 * 21 n. Of one that deviates it is known only what its proof shows: twice its elements have
+parts below W = 2^31 N. With those, what depends on honest secrets in what honest ones give out is, for each of at
+most n that deviate, e w, s w, w f and w u with sums of at most n honest ones: at most 2 * (21 + 1) n N W.
+So v = v0 + 44 n^2 N W bounds all of it, whatever anyone sends.
 
 *Flood.* Each partial decryption adds uniform noise in [-2^b, 2^b). Statistical distance to noise that
-does not depend on v is |v| / 2^(b + 1) a coefficient (the smudging lemma: Asharov et al. 2012, ePrint 2011/613),
-so over all C coefficients of a sum at most C E|v| / 2^(b + 1), since distances add and the mean of distances
-bounds that of the mixture. b is the least with which this is under 2^-40; E|v| is under the root of the variance.
+does not depend on v is v / 2^(b + 1) a coefficient (the smudging lemma: Asharov et al. 2012, ePrint 2011/613),
+so over all C coefficients of a sum at most C v / 2^(b + 1). b is the least with which this is at most 2^-40.
 Keys serve one decryption of one sum, so C is all that is ever opened under them.
 
 *No failures.* Decryption is exact if all noise is under Q / 2t. It is at most n 2^b of floods, v, and what dropped
-limbs lose: 2 n 2^d. plain_bits is the most that leaves room for the greatest of each, so nothing is left to chance.
+limbs lose: 3 n 2^d. plain_bits is the most that leaves room for the greatest of each, so nothing is left to chance.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from foedus.core.errors import SecureSumError
 from foedus.privacy.secure_sum.masks import Layout
+from foedus.privacy.threshold.proof import MOST_ELEMENTS
 from foedus.privacy.threshold.ring import LIMB_BITS, RING, Ring
-from foedus.privacy.threshold.sampling import ERROR_PAIRS, ERROR_VARIANCE
+from foedus.privacy.threshold.sampling import ERROR_PAIRS, WIDE_BITS
 
 FLOOD_SECURITY_BITS = 40
 MOST_PARTICIPANTS = 32  # each receives the others' ciphertexts, so traffic grows as the square
@@ -69,7 +70,7 @@ class Parameters:
 
     @property
     def plain_shift(self) -> int:
-        """The bit of a coefficient that the plaintext begins at."""
+        """The bit of a coefficient that the plaintext of twice the sum begins at."""
         return self.ring.modulus_bits - self.plain_bits
 
     @property
@@ -114,20 +115,27 @@ def choose(layout: Layout, participants: int, ring: Ring = RING) -> Parameters:
         plain_bits = _plain_bits(flood_bits, participants, ring)
         regions = tuple(_regions(layout, participants, plain_bits))
         needed = -(-regions[-1].stop // ring.degree) * ring.degree
+        if needed >= MOST_ELEMENTS * ring.degree:
+            raise SecureSumError(f"a vector of {layout.byte_size:,} bytes is too long for a threshold sum. Use masks")
         if needed <= coefficients:
             return Parameters(layout, participants, plain_bits, flood_bits, regions, ring)
         coefficients = needed
 
 
 def _flood_bits(coefficients: int, participants: int, ring: Ring) -> int:
-    mean_noise = math.sqrt(ERROR_VARIANCE * (4 * ring.degree * participants**2 / 3 + participants))
-    return math.ceil(math.log2(coefficients * mean_noise) + FLOOD_SECURITY_BITS - 1)
+    return (coefficients * _hidden_noise(participants, ring) - 1).bit_length() + FLOOD_SECURITY_BITS - 1
 
 
 def _noise_bound(flood_bits: int, participants: int, ring: Ring) -> int:
     dropped = (flood_bits - 1) // LIMB_BITS * LIMB_BITS
-    greatest = participants * participants * 2 * ring.degree * ERROR_PAIRS + participants * ERROR_PAIRS
-    return participants * (1 << flood_bits) + greatest + 2 * participants * (1 << dropped)
+    return participants * (1 << flood_bits) + _hidden_noise(participants, ring) + 3 * participants * (1 << dropped)
+
+
+def _hidden_noise(participants: int, ring: Ring) -> int:
+    """Return what v of the module's argument cannot exceed."""
+    honest = 2 * participants**2 * 2 * ERROR_PAIRS * ring.degree + 2 * ERROR_PAIRS * participants
+    widest = ring.degree << (WIDE_BITS + 1)
+    return honest + 2 * (ERROR_PAIRS + 1) * participants**2 * ring.degree * widest
 
 
 def _plain_bits(flood_bits: int, participants: int, ring: Ring) -> int:

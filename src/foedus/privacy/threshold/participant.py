@@ -3,10 +3,11 @@
 EXPERIMENTAL: not reviewed by an outside cryptographer.
 
 Before it decrypts, a participant adds up the masks of all ciphertexts itself: those whose hashes their senders
-signed before they saw any other. So the coordinator cannot have a single ciphertext opened, or one twice, or one
-of another round, and who sends cannot make its ciphertext of another's. That costs a download of all masks, and no
-assumption but SHA-256's. A keyed linear hash of the masks, which each would announce for its own, needs less of
-both, but one participant that announces a false value for the coordinator's sake makes it say anything.
+signed before they saw any other, and that are proved to be ciphertexts. So the coordinator cannot have a single one
+opened, or one twice, or one of another round; who sends cannot make its own of another's, or of anything that would
+show the key. That costs a download of all masks and proofs, and no assumption but SHA-256's. A keyed linear hash of
+the masks, which each would announce for its own, needs less, but one participant that announces a false value for
+the coordinator's sake makes it say anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.masks import Vector
 from foedus.privacy.secure_sum.participant import Member, Participation, answer_name
 from foedus.privacy.secure_sum.terms import Terms
-from foedus.privacy.secure_sum.wire import header
 from foedus.privacy.threshold.messages import (
     Evidence,
     KeyOpening,
@@ -33,13 +33,17 @@ from foedus.privacy.threshold.messages import (
     VectorPledge,
     VectorPledges,
     commitment,
+    proof_context,
     sum_statement,
     vector_statement,
 )
 from foedus.privacy.threshold.parameters import Parameters, choose
+from foedus.privacy.threshold.proof import prove, verify
 from foedus.privacy.threshold.ring import RING, Ring
 from foedus.privacy.threshold.scheme import (
+    JointKey,
     RunningRows,
+    claim_of,
     create_key_share,
     encrypt,
     joint_key,
@@ -60,6 +64,18 @@ class _Standing:
     @property
     def own(self) -> int:
         return self.roster.places[self.member.name]
+
+    def context(self, place: int, digest: bytes) -> bytes:
+        return proof_context(self.roster.digest, self.keys, self.roster.names[place], digest)
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """What masks and proofs are checked with."""
+
+    parameters: Parameters
+    key: JointKey
+    publics: Mapping[int, bytes]
 
 
 def take_part(
@@ -87,22 +103,25 @@ def take_part(
     shown = Keys.decode(message)
     now = _accept_keys(now, shown, message, share.public)
     parameters = choose(terms.layout, len(shown.publics), ring)
-    key = joint_key(ring, terms.digest(), list(shown.publics.values()))
+    publics = {place: bytes(public) for place, public in shown.publics.items()}
+    key = joint_key(ring, terms.digest(), list(publics.values()))
     ciphertext = encrypt(vector, parameters, key, entropy)
-    del message, shown, key
+    del message, shown
 
     digest = sha256(ciphertext.mask).digest()
     signature = keys.signature_of(member.identity, vector_statement(now.roster.digest, now.keys, digest))
-    pledge, signed = VectorPledge(digest, signature), None
-    message = yield pledge.encode()
-    if message.startswith(header(VectorPledges.KIND)):
-        signed = _accept_pledges(now, VectorPledges.decode(message))
-        signature = keys.signature_of(member.identity, signed)
-        message = yield SentVector(signature, ciphertext.mask, ciphertext.body).encode()
-    del ciphertext
+    pledge = VectorPledge(digest, signature)
+    statement = _accept_pledges(now, VectorPledges.decode((yield pledge.encode())), pledge)
+    signature = keys.signature_of(member.identity, statement)
+    claim = claim_of(parameters, key, share.public, ciphertext.mask, now.context(now.own, digest))
+    proof = prove(claim, [share.secret, *ciphertext.made_of], entropy)
+    message = SentVector(signature, proof, ciphertext.mask, ciphertext.body).encode()
+    del ciphertext, claim, proof
 
-    statement, total = _accept_evidence(now, pledge, signed, Evidence.decode(message), parameters)
+    evidence = Evidence.decode((yield message))
     del message
+    total = _accept_evidence(now, pledge, statement, evidence, _Opening(parameters, key, publics))
+    del evidence
     named = sha256(statement).digest()
     member.record_once({f"partial decryption {answer_name(terms)}": named})
     yield PartialDecryption(named, partially_decrypt(total, share, parameters, entropy)).encode()
@@ -129,9 +148,13 @@ def _accept_keys(now: _Standing, shown: Keys, message: bytes, own: bytes) -> _St
     return _Standing(now.member, now.terms, now.roster, sha256(message).digest(), frozenset(shown.publics))
 
 
-def _accept_pledges(now: _Standing, listed: VectorPledges) -> bytes:
-    """Return the statement to sign: that these, which their senders signed one by one, are to be summed."""
-    _needs(now, listed.pledges, now.holders, "send a vector")
+def _accept_pledges(now: _Standing, listed: VectorPledges, own: VectorPledge) -> bytes:
+    """Return the statement to sign: that these, which their senders signed one by one, are to be summed.
+
+    They are those of all key holders: the share of one that sends nothing would be proved by nothing.
+    """
+    if listed.pledges.keys() != now.holders or listed.pledges[now.own] != own:
+        raise SecureSumError("the list of ciphertexts is not that of all who made the key, each with its own")
     for place, pledge in listed.pledges.items():
         name = now.roster.names[place]
         statement = vector_statement(now.roster.digest, now.keys, pledge.digest)
@@ -140,26 +163,23 @@ def _accept_pledges(now: _Standing, listed: VectorPledges) -> bytes:
 
 
 def _accept_evidence(
-    now: _Standing, own: VectorPledge, signed: bytes | None, evidence: Evidence, parameters: Parameters
-) -> tuple[bytes, RunningRows]:
-    """Return the statement that all senders signed, and the sum of their masks, added up here.
-
-    signed: the statement that this participant signed itself; None if its own vector is not to be in the sum.
-    """
-    statement = _accept_pledges(now, evidence.pledges)
-    if signed not in (None, statement):
+    now: _Standing, own: VectorPledge, statement: bytes, evidence: Evidence, opening: _Opening
+) -> RunningRows:
+    """Return twice the sum of all masks, added up here, once everything about them is checked."""
+    if _accept_pledges(now, evidence.pledges, own) != statement:
         raise SecureSumError("this participant signed for another list of ciphertexts than is now to be opened")
-    if signed is None and now.own in evidence.pledges.pledges:
-        raise SecureSumError("a ciphertext of this participant is to be opened that it has not sent")
     for place, signature in evidence.signatures.items():
         name = now.roster.names[place]
         keys.verify(now.member.identities[name], signature, statement, f"the list of ciphertexts of {name}")
-    total = RunningRows.of_masks(parameters)
+    total = RunningRows.of_masks(opening.parameters)
     for place, mask in evidence.masks.items():
-        if sha256(mask).digest() != evidence.pledges.pledges[place].digest:
+        digest = evidence.pledges.pledges[place].digest
+        if sha256(mask).digest() != digest:
             raise SecureSumError(f"the ciphertext shown for {now.roster.names[place]} is not the one it signed")
-        total.add(mask)
-    return statement, total
+        context = now.context(place, digest)
+        verify(claim_of(opening.parameters, opening.key, opening.publics[place], mask, context), evidence.proofs[place])
+        total.add(mask, times=2)
+    return total
 
 
 def _needs(now: _Standing, places: Mapping[int, object], of: range | frozenset[int], what: str) -> None:

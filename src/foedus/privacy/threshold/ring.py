@@ -1,8 +1,11 @@
-"""The ring that all is computed in: polynomials of degree below N with integer coefficients modulo 2^216, X^N = -1.
+"""The ring that all is computed in: polynomials of degree below N with integer coefficients modulo 2^432, X^N = -1.
 
 A coefficient is written in limbs of 24 bits, the lowest first; an element is an array of limbs by
 coefficients. Only products with small polynomials are needed. Each limb's product is an exact integer
-that a float64 Fourier transform finds to within far less than a half, and carries do the rest.
+that a float64 Fourier transform finds to within less than a half, and carries do the rest.
+
+Percival 2003 ("Rapid multiplication modulo the sum and difference of highly composite numbers", theorem 5.1) bounds
+the error of such a product by its factors' norms times, for transforms of 2^13 numbers and the twists, 2^-45.
 
 The modulus is a power of two: plaintexts then sit at whole bits, and dropping low limbs is rounding.
 Hardness of decision RLWE does not depend on the modulus' arithmetic: Langlois and Stehlé 2015, ePrint 2012/090.
@@ -27,6 +30,10 @@ Spectrum = NDArray[np.complex128]
 LIMB_BITS = 24
 LIMB_BYTES = LIMB_BITS // 8
 _MASK = (1 << LIMB_BITS) - 1
+_HALF_BITS = LIMB_BITS // 2
+_HALF_MASK = (1 << _HALF_BITS) - 1
+_WIDE_BITS = 15
+_WIDE_MASK = (1 << _WIDE_BITS) - 1
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,7 @@ class Ring:
     def product(self, element: Spectrum, small: Spectrum) -> Loose:
         """Return the product of an element and a ternary polynomial, both given by their spectra; exact.
 
-        Percival 2003 ("Rapid multiplication modulo the sum and difference of highly composite numbers", theorem
-        5.1) bounds the error by the product of the factors' norms times the transforms' relative error, here
-        at most 2^(24 + 6.5) * 2^6.5 * 2^-45 = 2^-8: rounding to whole numbers undoes it.
+        The error is at most 2^(24 + 7) * 2^7 * 2^-45 = 2^-7: rounding to whole numbers undoes it.
         """
         folded = np.fft.ifft(element * small)
         folded *= self._twist.conj()
@@ -79,6 +84,30 @@ class Ring:
         loose[..., : self.degree // 2] = np.rint(folded.real)
         loose[..., self.degree // 2 :] = np.rint(folded.imag)
         return loose
+
+    def pieces(self, limbs: Limbs) -> Spectrum:
+        """Return the spectrum of an element's pieces of 12 bits, the lowest first, for `wide_product`."""
+        halves = np.empty((2 * len(limbs), self.degree), dtype=np.uint32)
+        halves[0::2], halves[1::2] = limbs & _HALF_MASK, limbs >> _HALF_BITS
+        return self.spectrum(halves)
+
+    def wide_product(self, pieces: Spectrum, wide: Small) -> Loose:
+        """Return the product of an element and a polynomial with coefficients in [-2^30, 2^30); exact.
+
+        The error is at most 2^(12 + 7) * 2^(15 + 7) * 2^-45 = 2^-4 for each pair of pieces.
+        """
+        made = np.zeros((len(pieces) // 2, self.degree), dtype=np.int64)
+        for step, part in enumerate((wide & _WIDE_MASK, wide >> _WIDE_BITS)):
+            products = self.product(pieces, self.spectrum(part))
+            for half in (0, 1):
+                first, shift = divmod(_HALF_BITS * half + _WIDE_BITS * step, LIMB_BITS)
+                made[first:] += products[half::2][: len(made) - first] << shift
+        return made
+
+    def add_shifted(self, loose: Loose, element: NDArray[Any], power: int) -> None:
+        """Add X^power times an element, 0 <= power < N: what leaves at the top comes back below, sign turned."""
+        loose[..., power:] += element[..., : self.degree - power]
+        loose[..., :power] -= element[..., self.degree - power :]
 
     def settled(self, loose: Loose) -> Limbs:
         """Return the element that loose limbs stand for, modulo the modulus. They are overwritten."""
@@ -115,7 +144,7 @@ class Ring:
         return bytes(made)
 
 
-# 128-bit security for ternary secrets and errors of deviation 3.2 needs log2 Q <= 218 at N = 8192: table 1 of the
-# HomomorphicEncryption.org standard, Albrecht et al. 2019, ePrint 2019/939. Against 4096 with its 109 bits, the
-# flood of a decryption takes a third of the modulus in place of two thirds.
-RING = Ring(8192, 9)
+# 128-bit security for ternary secrets and errors of deviation 3.2 needs log2 Q <= 438 at N = 16384: table 1 of the
+# HomomorphicEncryption.org standard, Albrecht et al. 2019, ePrint 2019/939. The flood of a decryption takes 120 to 136
+# bits of a coefficient whatever the ring: here a third is left over for it, at N = 4096 with 109 bits it has no room.
+RING = Ring(16384, 18)

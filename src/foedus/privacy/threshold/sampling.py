@@ -12,6 +12,7 @@ from foedus.privacy.threshold.ring import LIMB_BITS, Limbs, Loose, Ring, Small
 
 ERROR_PAIRS = 21  # of coins: the variance is half of it, the deviation 3.24; the standard's table assumes 3.19 or more
 ERROR_VARIANCE = ERROR_PAIRS / 2
+WIDE_BITS = 30
 _ERROR_MASK = np.uint64((1 << ERROR_PAIRS) - 1)
 
 
@@ -33,6 +34,13 @@ def error(ring: Ring, entropy: Entropy) -> Small:
     heads: Small = np.bitwise_count(words & _ERROR_MASK).astype(np.int64)
     tails: Small = np.bitwise_count((words >> np.uint64(ERROR_PAIRS)) & _ERROR_MASK).astype(np.int64)
     return heads - tails
+
+
+def wide(ring: Ring, entropy: Entropy) -> Small:
+    """Return a polynomial of uniform coefficients in [-2^30, 2^30)."""
+    words = np.frombuffer(entropy.draw(4 * ring.degree), dtype="<u4")
+    drawn: Small = (words >> np.uint32(31 - WIDE_BITS)).astype(np.int64) - (1 << WIDE_BITS)
+    return drawn
 
 
 def flood(ring: Ring, bits: int, entropy: Entropy) -> Loose:

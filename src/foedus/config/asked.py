@@ -1,0 +1,59 @@
+"""Whether a message asks for what the run's configuration leads to: a coordinator may ask for anything.
+
+It is checked at the participant, beside what the secure sum's own terms say.
+"""
+
+from __future__ import annotations
+
+from foedus.config import sections
+from foedus.config.build import hides_evaluation
+from foedus.config.value_range import needs_dry_round
+from foedus.core.errors import ConsentError
+from foedus.engines.codec.messages import Question
+from foedus.federation.messages import Clock, DryRound, Evaluate, SecureSumStep, Train
+
+
+def refuse_unagreed(config: sections.RunConfig, question: Question) -> None:
+    """Check that a message asks for nothing that the run does not need.
+
+    config: as it was agreed on, with the range of values that a dry round found.
+    Raises: ConsentError if it asks for an update or figures in the clear that are to be summed securely, for figures
+        that the run leaves with their participants, for other rounds, or for a dry round where there is none.
+    """
+    securely = isinstance(question, SecureSumStep)
+    asked = question.of if isinstance(question, SecureSumStep) else question
+    match asked:
+        case Train():
+            _refuse_other_rounds(config, asked.broadcast.clock)
+        case DryRound():
+            if not needs_dry_round(config):
+                raise ConsentError("it was asked for a dry round, and this run has none; nothing was sent")
+            _refuse_other_rounds(config, asked.broadcast.clock)
+        case Evaluate(split=split, tell=tell):
+            if split != config.evaluation.split:
+                raise ConsentError(
+                    f"it was asked for figures on its {split} rows, and evaluation.split of this run is "
+                    f"{config.evaluation.split}; nothing was sent"
+                )
+            if not tell:
+                return
+            if hides_evaluation(config.privacy):
+                raise ConsentError(
+                    "it was asked for figures on its rows, and this run leaves these with their participants "
+                    "(privacy.evaluation: off); nothing was sent"
+                )
+        case _:
+            return
+    if not (securely or isinstance(config.secure_sum, sections.PlainSum)):
+        raise ConsentError(
+            f"it was asked for its own {'figures' if isinstance(asked, Evaluate) else 'update'} in the clear, and this "
+            f"run has secure_sum: {config.secure_sum.kind}; nothing was sent"
+        )
+
+
+def _refuse_other_rounds(config: sections.RunConfig, clock: Clock) -> None:
+    if clock.rounds != config.rounds.count or not 0 <= clock.round < clock.rounds:
+        raise ConsentError(
+            f"it was asked for round {clock.round + 1} of {clock.rounds}, and this run has {config.rounds.count}; "
+            "nothing was trained"
+        )
