@@ -23,6 +23,7 @@ from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
 from foedus.config.value_range import needs_dry_round, play_dry_round
+from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.way import Way
@@ -97,6 +98,8 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
         ground, notes = _set_up(config, folder, engine, federated)
         side = build_side(ground.fill_in(config), ground, dry_rounds=True)
+        # encrypted sums take the most: six times float32, and each strategy's parts besides
+        engine.largest_answer = (16 << 20) + 64 * trees.byte_size(side.initial)
         federation = _federation(side, engine, federated.pins)
         if needs_dry_round(side.config):
             state = ServerState(0, side.initial, federation.algorithm.init(side.initial))
