@@ -86,7 +86,7 @@ def test_hidden_records_play_no_dry_round_and_the_settings_bound_the_range(tmp_p
 
 
 def test_a_participant_that_hides_its_records_refuses_a_dry_round(tmp_path: Path) -> None:
-    _, federation, state = assembled(secure_run(tmp_path))
+    _, federation, state = assembled(secure_run(tmp_path, secure_sum={"kind": "none"}))
     request = DryRound(federation.algorithm.message(state, Clock(0, 2)))
     for _, reply in federation.engine.exchange(dict.fromkeys(federation.engine.population(), request)):
         assert isinstance(reply, Failure)

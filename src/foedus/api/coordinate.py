@@ -25,6 +25,7 @@ from foedus.config.side import Side, build_side
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
 from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
 from foedus.config.value_range import needs_dry_round, play_dry_round
+from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.way import Way
@@ -98,6 +99,8 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
+        # encrypted sums take the most: six times float32, and each strategy's parts besides
+        engine.largest_answer = (16 << 20) + 64 * trees.byte_size(side.initial)
         noise = agreed_noise(side)
         guard = told_guard(side.config, noise, records)
         federation = _federation(side, engine, federated.pins, noise, guard)

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from foedus.api.coordinate import refuse_undeployable
 from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
 from foedus.config.build import hides_evaluation
@@ -21,13 +22,13 @@ from foedus.config.consent import consent, require_upload
 from foedus.config.ground import Ground, introduce
 from foedus.config.own_data import load_participant_file, read_own, shown_counts
 from foedus.config.privacy import is_reproducible
-from foedus.config.private_halves import agreed_noise, tells_weight_bound, undeployable_privacy
+from foedus.config.private_halves import agreed_noise, tells_weight_bound
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.config.secure_sums import cost_of_sum
 from foedus.config.side import Side, build_side
-from foedus.core.errors import ConsentError, SecureSumError
+from foedus.core.errors import SecureSumError
 from foedus.engines.codec.messages import encode_answer
 from foedus.federation.membership import Told
 from foedus.federation.messages import Evaluation, LocalUpdate, Trees
@@ -87,8 +88,7 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     consent(file, run)
     run = run.model_copy(update={"device": file.device}).rooted(run.root)
     refuse_problems(run)
-    if found := list(undeployable_privacy(run)):
-        raise ConsentError("\n".join(found))
+    refuse_undeployable(run)
     own = read_own(file, run, name)
     introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
     if not tells_weight_bound(run):

@@ -128,6 +128,8 @@ class ParticipantRun:
 
     def _count(self, question: CountPairs) -> Reply:
         begun = self._has_begun()
+        if not isinstance(begun.config.secure_sum, sections.PlainSum):
+            raise ParticipantError("it was asked to count pairs in the clear, and this run's sums are secure ones")
         if begun.words is None:
             raise ParticipantError("it was asked to count pairs, but holds no texts to count in")
         return Counts(begun.words.count_pairs(question.merges))

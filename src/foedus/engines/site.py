@@ -10,7 +10,16 @@ import torch
 
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError
-from foedus.federation.messages import Failure, LocalUpdate, ParticipantId, Reply, Request, SecureSumStep, Train
+from foedus.federation.messages import (
+    Evaluate,
+    Failure,
+    LocalUpdate,
+    ParticipantId,
+    Reply,
+    Request,
+    SecureSumStep,
+    Train,
+)
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.participant import Note, answer
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter, SecureAnswers
@@ -57,7 +66,15 @@ class Site:
         self._charge = charge
 
     def answer(self, request: Request) -> Reply:
-        """Return the reply; what goes wrong becomes a Failure. What training leaves to remember waits for `settle`."""
+        """Return the reply; what goes wrong becomes a Failure. What training leaves to remember waits for `settle`.
+
+        With a side of secure sums nothing of its own leaves in the clear, whatever it is asked.
+        """
+        if self._secure is not None and _tells_in_the_clear(request):
+            return Failure("it was asked for figures of its own in the clear, and sends them to secure sums alone")
+        return self._answer(request)
+
+    def _answer(self, request: Request) -> Reply:
         before = self.memory
         try:
             if isinstance(request, SecureSumStep):
@@ -95,7 +112,7 @@ class Site:
     def _answer_securely(self, request: SecureSumStep) -> Reply:
         if self._secure is None:
             raise ParticipantError("it was asked for a secure sum, but has no keys for one")
-        return self._secure.answer(request, self.answer)
+        return self._secure.answer(request, self._answer)
 
     def _answer_once(self, outbox: Outbox, request: Train, before: Memory) -> tuple[Reply, Memory]:
         """Train and keep the reply before it is sent, or return the one that was kept before a crash."""
@@ -107,6 +124,17 @@ class Site:
         if isinstance(reply, LocalUpdate):
             outbox.put(self.name, number, digest, reply, memory)
         return reply, memory
+
+
+def _tells_in_the_clear(request: Request) -> bool:
+    """Return whether the reply would be the participant's own figures; an evaluation may be its own affair."""
+    match request:
+        case SecureSumStep():
+            return False
+        case Evaluate():
+            return request.tell
+        case _:
+            return True
 
 
 def _check_memory(memory: Memory) -> None:

@@ -14,7 +14,18 @@ from foedus.core.entropy import Entropy
 from foedus.core.errors import RunFolderError, SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.engines.in_process import InProcessEngine
-from foedus.federation.messages import ParticipantId, Reply, Request, SecureSumAnswer, SecureSumStep
+from foedus.federation.messages import (
+    Clock,
+    DryRound,
+    Evaluate,
+    Failure,
+    ParticipantId,
+    Reply,
+    Request,
+    SecureSumAnswer,
+    SecureSumStep,
+    Train,
+)
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.federation.round import Federation, RoundReport, play_round
 from foedus.privacy.secure_sum.contents import Scale
@@ -169,6 +180,23 @@ def test_a_weight_above_the_agreed_one_keeps_its_participant_out() -> None:
     assert report.collected.left_out == {
         name: "its weight is more than secure_sum.max_weight; raise that for everybody"
     }
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate", "dry round"])
+def test_nothing_leaves_in_the_clear_whatever_the_coordinator_asks_for(kind: str) -> None:
+    hidden = secure(fedavg())
+    state = start(hidden.algorithm)
+    sent = hidden.algorithm.message(state, Clock(0, ROUNDS))
+    requests: dict[str, Request] = {
+        "train": Train(sent),
+        "evaluate": Evaluate(state.params, "test"),
+        "dry round": DryRound(sent),
+    }
+    replies = dict(hidden.engine.exchange(dict.fromkeys(TASKS, requests[kind])))
+    assert len(replies) == COUNT
+    for reply in replies.values():
+        assert isinstance(reply, Failure)
+        assert "in the clear" in reply.reason
 
 
 def test_a_message_out_of_the_blue_is_refused() -> None:

@@ -50,6 +50,7 @@ class Link:
         self._job: str | None = None
         self._submitted = 0.0
         self._unreached_since: float | None = None
+        self._there: Collection[str] = ()
         self._thread = threading.Thread(target=self._loop, name="foedus-link", daemon=True)
         self.trouble = ""
 
@@ -96,13 +97,15 @@ class Link:
         if self._job is not None and self._is_over(self._session, reached):
             self._tell("the link's job is over; it is submitted again")
             self._hub.hang_up()
+            self._session.abort(self._job)
             self._job = None
         if self._job is not None and self._has_unreached(there, reached):
             self._tell(f"connects {', '.join(sorted(set(there) - set(reached)))}")
             self._hub.hang_up()
             self._session.abort(self._job)
             self._job = None
-        if self._job is None and there:
+        first_seen, self._there = there != self._there, there
+        if self._job is None and there and not first_seen:  # who comes at the same time is taken in at once
             self._job, self._submitted = self._session.submit(), time.monotonic()
             self._unreached_since = None
 

@@ -66,7 +66,8 @@ Your machine connects to {host}, port {ports}. Nobody connects to yours, so no p
 - counts that `show` in your file names; none unless you name some
 
 Rows never leave. No program that others send is ever run. The model itself can still tell something of the rows that it
-learnt from; `privacy: records` in a run bounds that, and `budget` in your file limits it over all runs.
+learnt from. Only differential privacy bounds that, and in this version it works on one machine, not yet between
+organisations: with `allow.without_privacy: false` your file refuses every run until it does.
 """
 
 _COORDINATOR = """# The kit of the coordinator of the federation {federation}

@@ -280,6 +280,8 @@ class SecureSide:
                 draft = sums.kind.draft(contents.layout)
                 write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
                 terms = sums.terms(of, Terms.decode(step.message).round, contents)
+            case DryRound() | CountPairs(), Counts() if sums.pack is not None:
+                raise ParticipantError("it adds noise to what it sends, and nobody adds any to counts")
             case DryRound() | CountPairs(), Counts():
                 contents = contents_of_counts(len(result.values), sums.scale.participants)
                 draft = sums.kind.draft(contents.layout)
