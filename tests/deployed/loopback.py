@@ -17,6 +17,7 @@ from foedus.engines.link.mailbox import Mailbox
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, pin
+from foedus.privacy.signing.statements import COORDINATOR
 
 ONE_AT_A_TIME = Lock()  # torch's randomness is the process' own
 QUICK = Patience(lost=2.0, still=60.0, least=60.0)
@@ -66,10 +67,12 @@ def keys_of(names: list[str]) -> tuple[Mapping[str, Identity], Pins]:
 
 
 def organisations(
-    folder: Path, data: Mapping[str, Mapping[str, Any]], **allow: Any
+    folder: Path, data: Mapping[str, Mapping[str, Any]], *, coordinator: Identity | None = None, **allow: Any
 ) -> tuple[Mapping[str, Organisation], Pins]:
     """Return organisations with these data, by name, and everybody's pinned keys."""
     identities, pins = keys_of(list(data))
+    if coordinator is not None:
+        pins = pin(pins, COORDINATOR, coordinator.public)
     made = {}
     for name, own in data.items():
         allowed = {"runs": ["*"], "models": [], "plain_sums": True, "own_figures": True, "tell_labels": True, **allow}

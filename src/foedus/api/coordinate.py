@@ -22,6 +22,7 @@ from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
+from foedus.config.signed_run import SignedRun, begin_remote_signed_run
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
 from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
 from foedus.config.value_range import needs_dry_round, play_dry_round
@@ -37,7 +38,9 @@ from foedus.federation.round import Federation
 from foedus.federation.run_folder import Record, RunFolder, opened
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.plan import DistributedPlan
-from foedus.privacy.signing.pins import Pins
+from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.pins import Pins, require
+from foedus.privacy.signing.statements import COORDINATOR
 
 GROUND = "ground.json"  # in the run's folder: what all agreed on before the first round
 
@@ -47,9 +50,10 @@ Notice = Callable[[ParticipantId, str], None]
 
 @dataclass(frozen=True)
 class Federated:
-    """Whom a run is played with. pins: everybody's identity keys, for secure sums.
+    """Whom a run is played with. pins: everybody's identity keys, for secure sums and signatures.
 
-    shows: is told the counts that a participant agrees to show.
+    shows: is told the counts that a participant agrees to show. identity: opens the coordinator's own key.
+    patience_s: how long a signed run waits at its end for those who are away.
     """
 
     way: Way
@@ -57,6 +61,8 @@ class Federated:
     pins: Pins | None = None
     notice: Notice = lambda name, what: None
     shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
+    identity: Callable[[], Identity] | None = None
+    patience_s: float = 600.0
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -78,8 +84,8 @@ def refuse_undeployable(config: RunConfig) -> None:
     Raises: ConfigError with every reason, one a line.
     """
     found = list(undeployable_privacy(config))
-    if not isinstance(config.signatures, sections.Unsigned):
-        found.append("signatures: do not work between organisations yet; use none")
+    if is_signed_run(config) and not isinstance(config.privacy, sections.NoPrivacy):
+        found.append("signatures: do not go with privacy between organisations yet; leave one of them out")
     if isinstance(config.strategy, sections.Custom):
         found.append("strategy: custom is a program, and programs do not travel; use one that is installed everywhere")
     if config.local.replay is not None:
@@ -117,6 +123,8 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             side = replace(side, config=ground.fill_in(config), ground=ground)
             federation = _federation(side, engine, federated.pins, noise, guard)
         digest = run_digest(side, folder, noise, {"ground": ground.as_json()})
+        signed = _begin_signed(side, federation, folder, engine, federated, inputs=digest)
+        federation = federation if signed is None else signed.federation
         start_seconds = 0.0
 
         def ready() -> None:
@@ -124,9 +132,55 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             start_seconds = time.perf_counter() - began
 
         ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
-        told = {name: answer.facts for name, answer in engine.finish().items()}
+        told = {}
+        if signed is None:
+            told = {name: answer.facts for name, answer in engine.finish().items()}
         summarise = _summarise(side, folder, notes, guard=guard, told=told, start_seconds=lambda: start_seconds)
-        return leave_results(side, ending, folder, observe=observe, summarise=summarise)
+
+        def sign(summary: Mapping[str, Any]) -> None:
+            if signed is not None:
+                _await_all(engine, federated.patience_s)
+                signed.finish(summary)
+                engine.finish()
+
+        return leave_results(side, ending, folder, observe=observe, summarise=summarise, before_report=sign)
+
+
+def is_signed_run(config: RunConfig) -> bool:
+    """Return whether participants sign what they send."""
+    return isinstance(config.signatures, sections.Ed25519)
+
+
+def _begin_signed(
+    side: Side,
+    federation: Federation,
+    folder: RunFolder,
+    engine: RemoteEngine,
+    federated: Federated,
+    *,
+    inputs: str,
+) -> SignedRun | None:
+    """Return the run with its rounds signed and logged; None if nobody signs.
+
+    Raises: ConfigError or SignatureError if keys are missing, or the log is not this run's.
+    """
+    if not is_signed_run(side.config):
+        return None
+    if federated.pins is None or federated.identity is None:
+        raise ConfigError("signatures: needs identity keys of the coordinator and of all, and this federation has none")
+    identity = federated.identity()
+    require(federated.pins, COORDINATOR, identity.public)
+    roster = pinned_keys(federated.pins, side.ground.participants)
+    return begin_remote_signed_run(
+        side.config, federation, folder, engine, coordinator=identity, roster=roster, inputs=inputs
+    )
+
+
+def _await_all(engine: RemoteEngine, patience_s: float) -> None:
+    """Wait until everybody is there, or this long."""
+    until = time.monotonic() + patience_s
+    while engine.gather() and time.monotonic() < until:
+        time.sleep(min(5.0, patience_s))
 
 
 def _federation(

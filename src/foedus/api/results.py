@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from foedus.api.serve import FAILED, RUNS, STOP
+from foedus.api.serve import FAILED, RUNS, STOP, is_over
 from foedus.core.errors import LinkError
 from foedus.engines.kits.kit import open_kit
 from foedus.reporting.live import chosen_run
@@ -20,7 +20,7 @@ def stop_run(federation: Path, name: str) -> Path:
     Raises: LinkError if it is not the coordinator's kit, or the run is over; RunFolderError if there is none.
     """
     folder = _run_of(federation, name)
-    if _is_over(folder):
+    if is_over(folder):
         raise LinkError(f"the run {name} is over already; foedus fetch {name} takes its results")
     (folder / STOP).touch()  # its coordinator looks for it at every event
     return folder
@@ -32,7 +32,7 @@ def fetch_run(federation: Path, name: str, to: Path) -> Path:
     Raises: LinkError if the run is not over, or the folder is taken; RunFolderError if there is none.
     """
     folder = _run_of(federation, name)
-    if not _is_over(folder):
+    if not is_over(folder):
         raise LinkError(f"the run {name} is not over; foedus status shows where it is, and foedus stop ends it")
     if to.exists():
         raise LinkError(f"{to} is there already; name another folder by --to")
@@ -48,7 +48,3 @@ def _run_of(federation: Path, name: str) -> Path:
     kit = open_kit(federation, "coordinator")
     place = kit.folder / RUNS / name
     return place if (place / "config.yaml").is_file() else chosen_run(kit.folder, name)
-
-
-def _is_over(folder: Path) -> bool:
-    return (folder / "summary.json").is_file() or (folder / FAILED).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +37,14 @@ Tell = Callable[[str], None]
 def runs_of(kit: Kit) -> list[RunFolder]:
     """Return the runs of a coordinator's kit that are not over, in the order in which they came."""
     folders = [path for path in (kit.folder / RUNS).glob("*/") if (path / "config.yaml").is_file()]
-    waiting = [path for path in folders if not (path / "summary.json").exists() and not (path / FAILED).exists()]
+    waiting = [path for path in folders if not is_over(path)]
     return [RunFolder(path) for path in sorted(waiting, key=lambda path: (path / "config.yaml").stat().st_mtime)]
+
+
+def is_over(run: Path) -> bool:
+    """Return whether nothing of a run is left to do: a signed one needs everybody's signature at its end."""
+    signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
+    return ((run / "summary.json").is_file() and signed) or (run / FAILED).is_file()
 
 
 def serve_coordinator(
@@ -78,6 +85,7 @@ def serve_coordinator(
 def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
     """Play one run to its end, or write down why that cannot be."""
     from foedus.api.coordinate import Federated, coordinate
+    from foedus.config.signed_run import PASSPHRASE
 
     names = kit.league.organisations
     state = StateFile(run.path, run.path.name, names)
@@ -94,7 +102,9 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
 
     try:
         gather(courier, names, state, lambda: link.trouble, stopping)
-        federated = Federated(courier, names, kit.pins(), notice, state.seen)
+        federated = Federated(
+            courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
+        )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
     except OSError as error:  # a full disk, above all: the run waits for room, and goes on from its last whole round
         trouble = f"{run.path} cannot be written: {error.strerror or type(error).__name__}; it is tried again"

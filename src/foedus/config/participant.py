@@ -22,6 +22,7 @@ from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
 from foedus.config.own_data import Own, read_own, shown_counts
 from foedus.config.own_privacy import begin_own_privacy
+from foedus.config.own_signatures import answer_signed, open_log, refuse_unsigned
 from foedus.config.pace import build_paces
 from foedus.config.private_halves import agreed_noise, tells_weight_bound, undeployable_privacy, with_agreed_range
 from foedus.config.private_run import idle_entropy
@@ -39,8 +40,10 @@ from foedus.federation.messages import CountPairs, Counts, Failure, Reply
 from foedus.federation.own_reports import OwnReports
 from foedus.models.byte_pairs import WordPairs
 from foedus.privacy.secure_sum.keys import Identities
+from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, SignedRequest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
+from foedus.privacy.signing.signing_side import SigningSide
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class Home:
     """What a participant has before any run.
 
     name: the organisation's. file: what it brings and allows. folder: where it keeps what runs leave with it.
-    identity, pins: its key, and everybody's; runs with secure sums need them. tell: is told what others are not.
+    identity, pins: its key, and everybody's; runs with secure sums or signatures need them.
+    tell: is told what others are not.
     """
 
     name: str
@@ -83,6 +87,7 @@ class ParticipantRun:
         self._ground: Ground | None = None
         self._side: tuple[Side, Splits] | None = None
         self._told_facts: Mapping[str, Any] = {}
+        self._signing: SigningSide | None = None
 
     def answer(self, question: Question) -> Answer:
         """Return the answer to one message."""
@@ -99,12 +104,47 @@ class ParticipantRun:
                 return self._agree(question)
             case CountPairs():
                 return self._count(question)
+            case OpenLog():
+                return self._open(question)
+            case SignedRequest() | GiveReceipts() | GoBack() | Attest():
+                if self._signing is None:
+                    raise MessageError("it was not told how this run's log begins, or it is none that is signed")
+                return answer_signed(self._signing, question, self._play)
             case _:
-                if self._playing is None:
-                    raise MessageError("it was not told what all agree on in this run")
-                assert self._side is not None, "it plays with it"
-                refuse_unagreed(self._side[0].config, question)
-                return self._playing.answer(question)
+                config = self._agreed_side().config
+                refuse_unsigned(config, question, opened=self._signing is not None)
+                return self._play(question)
+
+    def _play(self, question: Question) -> Answer:
+        """Return the answer to what asks for no more than was agreed on."""
+        refuse_unagreed(self._agreed_side().config, question)
+        assert self._playing is not None, "it is made ready with its side"
+        return self._playing.answer(question)
+
+    def _agreed_side(self) -> Side:
+        if self._playing is None or self._side is None:
+            raise MessageError("it was not told what all agree on in this run")
+        return self._side[0]
+
+    def _open(self, message: OpenLog) -> Told:
+        """Make ready to sign."""
+        config, begun, home = self._agreed_side().config, self._has_begun(), self._home
+        if not isinstance(config.signatures, sections.Ed25519):
+            raise MessageError("it was told how a log begins, and this run is none that is signed")
+        if home.identity is None or home.pins is None or self._ground is None:
+            raise ConfigError("signatures need identity keys, and this participant's kit has none")
+        require(home.pins, home.name, home.identity.public)
+        self._signing = open_log(
+            message,
+            begun.message,
+            config,
+            self._ground.participants,
+            name=home.name,
+            identity=home.identity,
+            pins=home.pins,
+            folder=home.folder,
+        )
+        return Told()
 
     def _begin(self, message: Begin) -> Told:
         """Read the rows for a run that the own file allows, and tell what the others must know of them."""
@@ -123,7 +163,7 @@ class ParticipantRun:
         told = Told(introduction.as_json())
         words = words_of(config, own.site)
         self._begun, self._agreed, self._playing = _Begun(message, config, own, told, words), None, None
-        self._ground = self._side = None
+        self._ground = self._side = self._signing = None
         return told
 
     def _count(self, question: CountPairs) -> Reply:
@@ -186,7 +226,7 @@ class ParticipantRun:
             site, self._folder / "memory", config.output.checkpoints, settled=own.settle, finished=own.finish
         )
         self._agreed, self._ground, self._side = message, ground, (side, examples)
-        self._told_facts = own.facts()
+        self._told_facts, self._signing = own.facts(), None
         return Told(self._told_facts)
 
     def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:

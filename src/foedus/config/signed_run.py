@@ -11,12 +11,16 @@ from typing import Any
 from foedus.config import sections
 from foedus.config.secure_problems import hides_cohorts
 from foedus.core.errors import ConfigError, SignatureError
+from foedus.engines.remote import RemoteEngine
+from foedus.engines.signed_way import RemoteSigners
 from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder
+from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.signing.attestation import LOG, PrivacyFigures, attest, save_attestation
 from foedus.privacy.signing.digests import file_digest
+from foedus.privacy.signing.envelopes import OpenLog
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.key_files import private_path
 from foedus.privacy.signing.key_folder import own_identity
@@ -37,15 +41,20 @@ class SignedRun:
     """
 
     federation: Federation
-    log: Log
+    engine: SignedEngine
     coordinator: Identity
     way: SignedWay
     folder: RunFolder
 
     def finish(self, summary: Mapping[str, Any]) -> Path:
-        """Let everybody sign what the run came to, and return the file. The model must be written."""
+        """Give receipts that are due, let everybody sign what the run came to, and return the file.
+
+        The model must be written.
+        Raises: SignatureError if somebody does not sign.
+        """
+        self.engine.keep()
         figures = PrivacyFigures.of(summary, self.folder.records())
-        signed = attest(self.log, self.folder, figures, self.coordinator, self.way)
+        signed = attest(self.engine.log, self.folder, figures, self.coordinator, self.way)
         return save_attestation(self.folder.path, signed)
 
 
@@ -79,7 +88,8 @@ def begin_signed_run(
     if signers is None:
         return None
     coordinator = signers[COORDINATOR]
-    log = _opened_log(config, folder, signers, inputs, names.id)
+    roster = {name: identity.public for name, identity in signers.items() if name != COORDINATOR}
+    log = _opened_log(config, folder, coordinator, keys=roster, inputs=inputs, run=names.id)
     sides = {
         name: SigningSide(
             name,
@@ -91,11 +101,34 @@ def begin_signed_run(
         for name, identity in signers.items()
         if name != COORDINATOR
     }
-    way = SigningParticipants(federation.engine, sides)
+    return _signed(federation, SigningParticipants(federation.engine, sides), coordinator, log, folder)
+
+
+def begin_remote_signed_run(
+    config: sections.RunConfig,
+    federation: Federation,
+    folder: RunFolder,
+    remote: RemoteEngine,
+    *,
+    coordinator: Identity,
+    roster: Identities,
+    inputs: str,
+) -> SignedRun:
+    """Return the run with its rounds signed by organisations that keep their keys to themselves, and logged.
+
+    remote: the federation's engine. roster: the pinned keys of all who take part.
+    Raises: SignatureError if the log is not this run's.
+    """
+    log = _opened_log(config, folder, coordinator, keys=roster, inputs=inputs, run=remote.run)
+    remote.introduce(OpenLog(log.entries[0]))
+    return _signed(federation, RemoteSigners(remote), coordinator, log, folder)
+
+
+def _signed(federation: Federation, way: SignedWay, coordinator: Identity, log: Log, folder: RunFolder) -> SignedRun:
     engine = SignedEngine(federation.engine, way, coordinator=coordinator, log=log)
     if not checkpoints(folder.checkpoints):
         engine.start_over()
-    return SignedRun(replace(federation, engine=engine, journal=engine), log, coordinator, way, folder)
+    return SignedRun(replace(federation, engine=engine, journal=engine), engine, coordinator, way, folder)
 
 
 def load_signers(
@@ -128,12 +161,11 @@ def shown_of_rounds(config: sections.RunConfig) -> str:
 
 
 def _opened_log(
-    config: sections.RunConfig, folder: RunFolder, signers: Mapping[ParticipantId, Identity], inputs: str, run: str
+    config: sections.RunConfig, folder: RunFolder, coordinator: Identity, *, keys: Identities, inputs: str, run: str
 ) -> Log:
     """Return the log to go on with, or a new one that begins with the statement of the run."""
     path = folder.path / LOG
-    coordinator = signers[COORDINATOR]
-    roster = {name: identity.public.hex() for name, identity in signers.items() if name != COORDINATOR}
+    roster = {name: key.hex() for name, key in keys.items()}
     if checkpoints(folder.checkpoints):
         log = Log(path)
         begun = log.entries[0].statement if log.entries else None

@@ -17,6 +17,7 @@ from foedus.engines.site import Site
 from foedus.federation.checkpoints import load_trees, save_trees, sync
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.protocols import Memory
+from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, SignedRequest
 
 _MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
 
@@ -59,6 +60,8 @@ class PlayingSite:
                 return Told()
             case Finish():
                 return Told(self._finished())
+            case SignedRequest() | OpenLog() | GiveReceipts() | GoBack() | Attest():
+                raise MessageError("what is signed is not checked here")
             case _:
                 return self._site.answer(question)
 

@@ -27,9 +27,13 @@ from foedus.federation.messages import (
     SecureSumStep,
     Train,
 )
+from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, Paper, SignedAnswer, SignedRequest
+from foedus.privacy.signing.signing_side import SignedReply
+from foedus.privacy.signing.statements import Signed
 
 INDEX = "participants.json"
 MAX_TOLD_BYTES = 1 << 26  # of what is told beside rounds
+_WRONG = Failure("answered another question")
 
 
 class RemoteEngine:
@@ -55,7 +59,7 @@ class RemoteEngine:
         self._names = tuple(names)
         self._limits = limits or Limits()
         self._notice = notice
-        self._setup: tuple[Begin | Agree, ...] = ()
+        self._setup: tuple[Begin | Agree | OpenLog, ...] = ()
         self._ready: dict[ParticipantId, int] = {}  # how many of the setup's messages each one knows
         self._absent: set[ParticipantId] = set()
         self._round = 0
@@ -70,8 +74,8 @@ class RemoteEngine:
         """Go on with these participants alone."""
         self._names = tuple(names)
 
-    def introduce(self, message: Begin | Agree) -> Mapping[ParticipantId, Told | Failure]:
-        """Tell everybody what the run is, or what all agree on, and return what each answers.
+    def introduce(self, message: Begin | Agree | OpenLog) -> Mapping[ParticipantId, Told | Failure]:
+        """Tell everybody what the run is, what all agree on, or how its log begins, and return what each answers.
 
         Whoever comes back later is told it too.
         """
@@ -89,6 +93,42 @@ class RemoteEngine:
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
         """Send all requests and yield replies as they come; a reply that cannot be read is a Failure."""
+        for name, answer in self._exchange(requests, requests):
+            yield name, _WRONG if isinstance(answer, Told | SignedAnswer) else answer
+
+    def exchange_signed(self, requests: Mapping[ParticipantId, Request], asked: Signed | None) -> Iterator[SignedReply]:
+        """Send all requests with what the coordinator signed of them, and yield replies as they come."""
+        envelopes = {id(request): SignedRequest(request, asked) for request in requests.values()}
+        sent = {name: envelopes[id(request)] for name, request in requests.items()}
+        for name, answer in self._exchange(requests, sent):
+            match answer:
+                case SignedAnswer(reply, signed, salt):
+                    yield SignedReply(name, reply, signed, salt)
+                case Failure():
+                    yield SignedReply(name, answer)
+                case _:
+                    yield SignedReply(name, _WRONG)
+
+    def hand(self, papers: Mapping[ParticipantId, Paper]) -> Mapping[ParticipantId, Told]:
+        """Hand papers of a signed run to those who are there, and return what each tells; who refuses is noted."""
+        told = {}
+        for name, answer in self._ask({name: paper for name, paper in papers.items() if name not in self._absent}):
+            if isinstance(answer, Told):
+                told[name] = answer
+            else:
+                self._notice(name, f"did not take it: {(answer if isinstance(answer, Failure) else _WRONG).reason}")
+        return told
+
+    def gather(self) -> Collection[ParticipantId]:
+        """Look for those who were given up, bring them to where the run stands, and return who is still missing."""
+        self._find_again(self._names)
+        self._catch_up([name for name in self._names if name not in self._absent])
+        return self.absent()
+
+    def _exchange(
+        self, requests: Mapping[ParticipantId, Request], sent: Mapping[ParticipantId, Question]
+    ) -> Iterator[tuple[ParticipantId, Answer]]:
+        """Ask for work and yield the answers. sent: in what each request travels."""
         asked = {name: request for name, request in requests.items() if name in self._names}
         if any(_begins_work(request) for request in asked.values()):
             self._find_again(asked)
@@ -98,8 +138,7 @@ class RemoteEngine:
             if (clock := _clock_of(request)) is not None:
                 self._round = clock + 1
                 self._trained.add(name)
-        for name, answer in self._ask(asked):
-            yield name, answer if not isinstance(answer, Told) else Failure("answered another question")
+        yield from self._ask({name: sent[name] for name in asked})
 
     def settle(self, counted: Collection[ParticipantId]) -> None:
         """Tell those who trained since the last call whether their update is in the model."""
@@ -190,7 +229,7 @@ class RemoteEngine:
     def _most(self, question: Question) -> int:
         """Return the bytes that an answer may have."""
         match question:
-            case Begin() | Agree() | Settle() | Recall() | Finish():
+            case Begin() | Agree() | Settle() | Recall() | Finish() | OpenLog() | GiveReceipts() | GoBack() | Attest():
                 return MAX_TOLD_BYTES
             case CountPairs():
                 return self._limits.message_bytes
@@ -220,7 +259,11 @@ def kind_of(question: Question) -> str:
             return "begin"
         case Agree():
             return "agree"
-        case Settle() | Recall():
+        case SignedRequest(request):
+            return kind_of(request)
+        case OpenLog():
+            return "open"
+        case Settle() | Recall() | GiveReceipts() | GoBack() | Attest():
             return "notice"
         case Finish():
             return "finish"

@@ -15,7 +15,7 @@ from foedus.engines.child import Child
 
 TRAINER = "foedus.api.trainer"
 RUNS = 8  # whose beginnings are kept, to start a trainer again
-_SETUP = ("begin", "agree")
+_SETUP = ("begin", "agree", "open")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from foedus.compression import blocks, half, sparse_chunks, top_k
 from foedus.compression.encoding import Codec, EncodedTensors
 from foedus.core.errors import MessageError, ParticipantError
-from foedus.engines.codec import messages
+from foedus.engines.codec import messages, papers
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.codec.tensors import Limits, Piece, pack, unpack
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
@@ -34,6 +34,19 @@ from foedus.federation.messages import (
 )
 from foedus.privacy.outbox import DecodedTree
 from foedus.privacy.signing.digests import request_digest, update_digest
+from foedus.privacy.signing.envelopes import (
+    Attest,
+    GiveReceipts,
+    GoBack,
+    OpenLog,
+    Paper,
+    SignedAnswer,
+    SignedRequest,
+)
+from foedus.privacy.signing.identity import Identity
+from foedus.privacy.signing.log import Receipt
+from foedus.privacy.signing.receipts import Kept
+from foedus.privacy.signing.statements import Attestation, Head, Requested, Signed, sign
 
 LIMITS = Limits()
 VALUES = {
@@ -152,6 +165,84 @@ def test_other_answers_come_back() -> None:
     assert bytes(step.message) == b"\x00masked"
 
 
+IDENTITY = Identity.create()
+HEAD = sign(Head(run="0" * 32, size=0, root="1" * 64), IDENTITY, "coordinator")
+ASKED = sign(Requested(run="0" * 32, round=1, purpose="update", requests=["2" * 64]), IDENTITY, "coordinator")
+ATTESTATION = Attestation(
+    run="0" * 32,
+    settings="1" * 64,
+    inputs="2" * 64,
+    rounds=1,
+    counted=[],
+    params="3" * 64,
+    model="4" * 64,
+    figures="5" * 64,
+    size=1,
+    root="6" * 64,
+)
+RECEIPT = Receipt(head=HEAD, index=0, path=[], since=0, extension=[])
+PAPERS: list[Paper] = [
+    OpenLog(ASKED),
+    GoBack(HEAD),
+    Attest(ATTESTATION),
+    GiveReceipts([Kept(signed=ASKED, receipt=RECEIPT)] * 2),
+]
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: type(paper).__name__)
+def test_a_paper_of_a_signed_run_comes_back(paper: Paper) -> None:
+    assert asked_again(paper) == paper
+
+
+@pytest.mark.parametrize("asked", [None, ASKED], ids=["unsigned", "signed"])
+def test_a_signed_request_comes_back_with_what_was_signed_of_it(asked: Signed | None) -> None:
+    back = asked_again(SignedRequest(TRAIN, asked))
+    assert isinstance(back, SignedRequest)
+    assert back.asked == asked
+    assert request_digest(back.request) == request_digest(TRAIN)
+
+
+def test_a_signed_reply_comes_back_with_its_signature() -> None:
+    reply = LocalUpdate({"delta": VALUES}, 1.0)
+    back = answered_again(SignedAnswer(reply, ASKED, "ab" * 32))
+    assert isinstance(back, SignedAnswer)
+    assert isinstance(back.reply, LocalUpdate)
+    assert (back.signed, back.salt) == (ASKED, "ab" * 32)
+    assert update_digest(back.reply) == update_digest(reply)
+
+
+@pytest.mark.parametrize(
+    ("head", "why"),
+    [
+        ({"kind": "signed", "request": {"kind": "finish"}, "asked": None}, "of none"),
+        ({"kind": "signed", "request": {"kind": "signed"}, "asked": None}, "of none"),
+        ({"kind": "signed", "request": {"kind": "secure_sum", "message": 0, "of": None}, "asked": 0}, "cannot be read"),
+        ({"kind": "open_log", "begun": 0}, "cannot be read"),
+        ({"kind": "open_log", "begun": None}, "does not hold"),
+        ({"kind": "go_back", "head": 1}, "no string of bytes"),
+        ({"kind": "receipts", "kept": 0}, "cut short"),
+        ({"kind": "attest"}, "lacks its attestation"),
+    ],
+)
+def test_a_paper_that_makes_no_sense_is_refused(head: dict[str, object], why: str) -> None:
+    tensors = [torch.tensor([123, 125, 32], dtype=torch.uint8), torch.ones(2, 2)]
+    with pytest.raises(MessageError, match=why):
+        messages.decode_question(with_head(head, tensors), LIMITS)
+
+
+@pytest.mark.parametrize("salt", ["a", "A" * 64, "0" * 65, 3])
+def test_a_salt_that_is_none_is_refused(salt: object) -> None:
+    head = {"kind": "signed", "reply": {"kind": "failure", "reason": ""}, "signed": None, "salt": salt}
+    with pytest.raises(MessageError, match="salt"):
+        messages.decode_answer(with_head(head), LIMITS)
+
+
+def test_receipts_of_more_bytes_than_are_read_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(papers, "MAX_RECEIPT_BYTES", 100)
+    with pytest.raises(MessageError, match="at most 100 are read"):
+        asked_again(PAPERS[3])
+
+
 def test_a_reason_is_short_and_cannot_move_a_terminals_cursor() -> None:
     back = answered_again(Failure("\x1b[2J" + "x" * 10_000))
     assert isinstance(back, Failure)
@@ -166,13 +257,16 @@ def test_the_bytes_are_a_safetensors_file() -> None:
 
 WHOLE = bytes(joined(messages.encode_question(TRAIN)))
 UPDATES = [bytes(joined(messages.encode_answer(encoded_update(codec)))) for codec in CODECS.values()]
+SIGNED = [
+    bytes(joined(messages.encode_question(each))) for each in [SignedRequest(SecureSumStep(b"x"), ASKED), *PAPERS]
+]
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_bytes_are_refused_by_name_or_make_a_message(data: st.DataObject) -> None:
     """Whatever comes, the only error is ours; a bit that flips in a value makes another value."""
-    whole = data.draw(st.sampled_from([WHOLE, *UPDATES]))
+    whole = data.draw(st.sampled_from([WHOLE, *UPDATES, *SIGNED]))
     damaged = bytearray(whole[: data.draw(st.integers(0, len(whole)))] + data.draw(st.binary(max_size=8)))
     for _ in range(data.draw(st.integers(0, 4))):
         if damaged:

@@ -98,11 +98,11 @@ class Way:
         for sent in self.participants.exchange(requests, asked):
             yield from self.change(sent.participant, sent.reply, sent.signed, sent.salt)
 
-    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> None:
-        self.participants.deliver(kept)
+    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> Collection[ParticipantId]:
+        return self.participants.deliver(kept)
 
-    def go_back_to(self, head: Signed) -> Mapping[ParticipantId, int]:
-        return self.participants.go_back_to(head)
+    def go_back_to(self, head: Signed, names: Collection[ParticipantId]) -> Mapping[ParticipantId, int]:
+        return self.participants.go_back_to(head, names)
 
     def attest(self, attestation: Attestation) -> Mapping[ParticipantId, str]:
         return self.participants.attest(attestation)

@@ -32,6 +32,13 @@ class Outgoing:
         self.tensors.append(value)
         return len(self.tensors) - 1
 
+    def raw(self, message: bytes | memoryview) -> int:
+        """Return the number that stands for a string of bytes, as a tensor of them."""
+        held = message if isinstance(message, memoryview) and not message.readonly else bytearray(message)
+        return self.tensor(
+            torch.frombuffer(held, dtype=torch.uint8) if len(held) else torch.empty(0, dtype=torch.uint8)
+        )
+
     def tree(self, tree: ParamTree) -> dict[str, int]:
         """Return a tree of such numbers."""
         return {name: self.tensor(value) for name, value in tree.items()}
@@ -108,6 +115,13 @@ class Incoming:
     def tensor(self, key: str) -> Tensor:
         """Return the tensor that a number stands for."""
         return self._tensor(self.get(key))
+
+    def view(self, key: str) -> memoryview:
+        """Return a string of bytes where it lies."""
+        tensor = self.tensor(key)
+        if tensor.dtype != torch.uint8 or tensor.dim() != 1:
+            raise MessageError(f"a message's {key} is no string of bytes")
+        return tensor.numpy().data
 
     def _tensor(self, number: Any) -> Tensor:
         if type(number) is not int or not 0 <= number < len(self.tensors):

@@ -14,6 +14,7 @@ import torch
 from foedus.core.errors import MessageError
 from foedus.engines.codec.encoded import read_encoded, write_encoded
 from foedus.engines.codec.fields import Incoming, Outgoing
+from foedus.engines.codec.papers import read_paper, read_salt, read_signed, write_paper, write_signed
 from foedus.engines.codec.tensors import Limits, Piece, pack, unpack
 from foedus.federation.membership import Agree, Begin, Finish, Notice, Recall, Settle, Told
 from foedus.federation.messages import (
@@ -33,12 +34,13 @@ from foedus.federation.messages import (
     Summable,
     Train,
 )
+from foedus.privacy.signing.envelopes import Paper, SignedAnswer, SignedRequest
 
 VERSION = 1
 MAX_REASON = 2000  # characters of a failure's reason: it goes into records and onto screens
 
-Question = Request | Notice
-Answer = Reply | Told
+Question = Request | Notice | SignedRequest | Paper
+Answer = Reply | Told | SignedAnswer
 
 
 def encode_question(question: Question) -> list[Piece]:
@@ -104,7 +106,7 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
             return {"kind": "count_pairs", "merges": out.tensor(torch.tensor(list(merges)).reshape(-1, 2).long())}
         case SecureSumStep(message, of):
             work = None if of is None else _question(of, out)
-            return {"kind": "secure_sum", "message": _raw(message, out), "of": work}
+            return {"kind": "secure_sum", "message": out.raw(message), "of": work}
         case Begin(run, config):
             return {"kind": "begin", "run": run, "config": config}
         case Agree(ground):
@@ -115,6 +117,10 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
             return {"kind": "recall", "round": number}
         case Finish():
             return {"kind": "finish"}
+        case SignedRequest(request, asked):
+            return {"kind": "signed", "request": _question(request, out), "asked": write_signed(asked, out)}
+        case _:
+            return write_paper(question, out)
 
 
 def _read_question(given: Incoming) -> Question:
@@ -128,7 +134,7 @@ def _read_question(given: Incoming) -> Question:
         case "count_pairs":
             return CountPairs(_merges(given))
         case "secure_sum":
-            return SecureSumStep(_bytes(given, "message"), _work(given))
+            return SecureSumStep(bytes(given.view("message")), _work(given))
         case "begin":
             return Begin(given.text("run"), given.text("config"))
         case "agree":
@@ -139,8 +145,19 @@ def _read_question(given: Incoming) -> Question:
             return Recall(given.whole("round"))
         case "finish":
             return Finish()
-        case other:
-            raise MessageError(f"a request is of kind {other[:40]!r}, which this version does not know")
+        case "signed":
+            return SignedRequest(_signed_request(given), read_signed(given, "asked"))
+        case _:
+            return read_paper(given)
+
+
+def _signed_request(given: Incoming) -> Request:
+    inner = given.within(given.get("request"))
+    if inner.text("kind") not in {"train", "evaluate", "secure_sum"}:
+        raise MessageError("a signed request is of training, evaluation or a secure sum, and this one of none")
+    found = _read_question(inner)
+    assert isinstance(found, Train | Evaluate | SecureSumStep), "it is of these kinds"
+    return found
 
 
 def _broadcast(given: Incoming) -> Broadcast:
@@ -193,11 +210,13 @@ def _answer(answer: Answer, out: Outgoing) -> dict[str, Any]:
         case Counts(values):
             return {"kind": "counts", "values": out.tensor(values)}
         case SecureSumAnswer(message):
-            return {"kind": "secure_sum", "message": _raw(message, out)}
+            return {"kind": "secure_sum", "message": out.raw(message)}
         case Failure(reason):
             return {"kind": "failure", "reason": reason[:MAX_REASON]}
         case Told(facts):
             return {"kind": "told", "facts": dict(facts)}
+        case SignedAnswer(reply, signed, salt):
+            return {"kind": "signed", "reply": _answer(reply, out), "signed": write_signed(signed, out), "salt": salt}
 
 
 def _read_answer(given: Incoming) -> Answer:
@@ -216,31 +235,24 @@ def _read_answer(given: Incoming) -> Answer:
         case "counts":
             return Counts(given.tensor("values"))
         case "secure_sum":
-            return SecureSumAnswer(_view(given, "message"))
+            return SecureSumAnswer(given.view("message"))
         case "failure":
             return Failure(_printable(given.text("reason")))
         case "told":
             return Told(given.within(given.get("facts")).head)
+        case "signed":
+            return SignedAnswer(_signed_reply(given), read_signed(given, "signed"), read_salt(given))
         case other:
             raise MessageError(f"a reply is of kind {other[:40]!r}, which this version does not know")
 
 
-def _raw(message: bytes | memoryview, out: Outgoing) -> int:
-    """Return the number of a tensor that holds bytes as they are."""
-    held = message if isinstance(message, memoryview) and not message.readonly else bytearray(message)
-    return out.tensor(torch.frombuffer(held, dtype=torch.uint8) if len(held) else torch.empty(0, dtype=torch.uint8))
-
-
-def _view(given: Incoming, key: str) -> memoryview:
-    """Return a string of bytes where it lies."""
-    tensor = given.tensor(key)
-    if tensor.dtype != torch.uint8 or tensor.dim() != 1:
-        raise MessageError(f"a message's {key} is no string of bytes")
-    return tensor.numpy().data
-
-
-def _bytes(given: Incoming, key: str) -> bytes:
-    return bytes(_view(given, key))
+def _signed_reply(given: Incoming) -> Reply:
+    inner = given.within(given.get("reply"))
+    if inner.text("kind") not in {"update", "evaluation", "secure_sum", "failure"}:
+        raise MessageError("a signed reply is an update, an evaluation or of a secure sum, and this one is none")
+    found = _read_answer(inner)
+    assert isinstance(found, LocalUpdate | Evaluation | SecureSumAnswer | Failure), "it is of these kinds"
+    return found
 
 
 def _merges(given: Incoming) -> list[tuple[int, int]]:

@@ -72,6 +72,12 @@ class _Asking:
     watched: WatchedSum | None
     answers: dict[ParticipantId, Signed] = field(default_factory=dict)
 
+    def in_order(self) -> Mapping[ParticipantId, Signed]:
+        """Return the answers in the order of the log: of a sum its roster's, and otherwise as they came."""
+        if self.watched is None or not self.answers:
+            return self.answers
+        return {name: self.answers[name] for name in self.watched.survivors if name in self.answers}
+
 
 @dataclass
 class _Due:
@@ -102,6 +108,7 @@ class SignedEngine:
         self._counted: Collection[ParticipantId] = ()
         self._due: list[_Due] = []
         self._seen = dict.fromkeys(self._roster, 0)
+        self._behind: dict[ParticipantId, Signed] = {}  # who has not said what it saw last, since the log was so long
 
     def population(self) -> Sequence[ParticipantId]:
         """Return every participant, in a fixed order."""
@@ -207,7 +214,7 @@ class SignedEngine:
         Raises: SignatureError if the log cannot be written.
         """
         sealed, total = self._begun.rounds == "sealed", report.collected.total
-        updates = {name: s for a in self._open if a.purpose == "update" for name, s in a.answers.items()}
+        updates = {name: s for a in self._open if a.purpose == "update" for name, s in a.in_order().items()}
         counted = {name: signed for name, signed in updates.items() if name in self._counted}
         closed = seal(counted, len(self._roster)) if sealed else None
         result = RoundResult(
@@ -239,14 +246,14 @@ class SignedEngine:
         entries: list[Signed] = []
         for asking in (each for each in self._open if each.purpose == purpose):
             entries.append(asking.asked)
-            answers = {name: signed for name, signed in asking.answers.items() if name not in left_out}
+            answers = {name: signed for name, signed in asking.in_order().items() if name not in left_out}
             if not stood or not answers:
                 continue
             if asking.watched is None:
                 entries += answers.values()
                 continue
             summed = asking.watched.summed(self._begun.run, asking.round, purpose)
-            entries += [answers[name] for name in asking.watched.survivors if name in answers]
+            entries += answers.values()
             entries.append(sign(summed, self._coordinator, COORDINATOR))
         self._open = [each for each in self._open if each.purpose != purpose]
         return entries
@@ -260,20 +267,36 @@ class SignedEngine:
     def keep(self) -> None:
         """Give the participants their receipts: a checkpoint is written, and the log never goes back behind it.
 
-        Raises: SignatureError if one finds the log changed.
+        Who is away gets its own when it is back.
+        Raises: SignatureError if one of this process finds the log changed.
         """
+        for name, back in list(self._behind.items()):
+            self._go_back_to(back, [name])
         if not self._due:
             return
         head = signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR)
         given: dict[ParticipantId, list[Kept]] = {}
         for due in self._due:
             name = due.kept.signer
+            if name in self._behind or due.index < self._seen[name]:
+                continue
             proof = receipt(self.log, head, due.index, self._seen[name])
             opening = due.seal.openings[name] if due.seal else None
             given.setdefault(name, []).append(Kept(signed=due.kept, result=due.result, opening=opening, receipt=proof))
             self._seen[name] = len(self.log)
-        self._due = []
-        self._way.deliver(given)
+        taken = self._way.deliver(given)
+        self._behind |= {name: head for name in given if name not in taken}
+        self._due = [due for due in self._due if due.kept.signer in self._behind]
+
+    def _go_back_to(self, head: Signed, names: Collection[ParticipantId]) -> None:
+        """Tell participants how long the log is, and note what each saw last of it."""
+        told = self._way.go_back_to(head, names)
+        self._seen |= told
+        for name in names:
+            if name in told:
+                self._behind.pop(name, None)
+            else:
+                self._behind[name] = head
 
     def save_memories(self, folder: Path) -> None:
         """Write what the participants remember, and how long the log is."""
@@ -303,7 +326,8 @@ class SignedEngine:
         Raises: SignatureError if a participant finds the log changed.
         """
         self._open, self._counted = [], ()
-        self._seen |= self._way.go_back_to(signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR))
+        head = signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR)
+        self._go_back_to(head, list(self._roster))
         self._due = [
             _Due(entry, index)
             for index, entry in enumerate(self.log.entries)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -196,6 +196,15 @@ class SigningSide:
         if self.file is not None:
             self.file.add(own)
 
+    def remember(self) -> None:
+        """Know of the log what the receipts show that were kept before this process began.
+
+        Raises: SignatureError if one cannot be read, or does not follow on those before.
+        """
+        if self.file is not None:
+            start = Witness(self.run.run, self.coordinator)
+            self._witness = check_chain(self.file.read(), start, len(self.run.roster))
+
     def go_back_to(self, head: Signed) -> int:
         """Take note that the coordinator resumed the run from a log of this size; return the size last seen of it.
 
@@ -209,7 +218,7 @@ class SigningSide:
         self._witness, self._asked, self._salts = Witness(self.run.run, self.coordinator), None, {}
         if self.file is not None:
             self.file.withdraw_after(stated.size)
-            self._witness = check_chain(self.file.read(), self._witness, len(self.run.roster))
+            self.remember()
         return self._witness.size
 
     def attest(self, attestation: Attestation) -> str:
@@ -240,12 +249,15 @@ class SignedWay(Protocol):
         """
         ...
 
-    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> None:
-        """Give participants the receipts for what they signed."""
+    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> Collection[ParticipantId]:
+        """Give participants the receipts for what they signed, and return who took them."""
         ...
 
-    def go_back_to(self, head: Signed) -> Mapping[ParticipantId, int]:
-        """Tell everybody that the run was resumed from this log, and return which size of it each saw last."""
+    def go_back_to(self, head: Signed, names: Collection[ParticipantId]) -> Mapping[ParticipantId, int]:
+        """Tell these that the run goes on from this log, and return which size of it each saw last.
+
+        Who cannot be told is left out.
+        """
         ...
 
     def attest(self, attestation: Attestation) -> Mapping[ParticipantId, str]:
@@ -277,14 +289,15 @@ class SigningParticipants:
             except (SignatureError, ParticipantError) as error:
                 yield SignedReply(name, Failure(f"did not sign its reply: {error}"))
 
-    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> None:
-        """Give each its receipts. Raises: SignatureError if one finds the log changed."""
+    def deliver(self, kept: Mapping[ParticipantId, Sequence[Kept]]) -> Collection[ParticipantId]:
+        """Give each its receipts, and return everybody. Raises: SignatureError if one finds the log changed."""
         for name, given in kept.items():
             self._sides[name].keep(given)
+        return kept.keys()
 
-    def go_back_to(self, head: Signed) -> Mapping[ParticipantId, int]:
-        """Tell everybody, and return which size of the log each saw last."""
-        return {name: side.go_back_to(head) for name, side in self._sides.items()}
+    def go_back_to(self, head: Signed, names: Collection[ParticipantId]) -> Mapping[ParticipantId, int]:
+        """Tell these, and return which size of the log each saw last."""
+        return {name: self._sides[name].go_back_to(head) for name in names}
 
     def attest(self, attestation: Attestation) -> Mapping[ParticipantId, str]:
         """Return everybody's signature. Raises: SignatureError if one refuses."""
