@@ -82,7 +82,7 @@ def require_whole_folder(result: foedus.RunResult, head: Head) -> None:
     assert card.data.library_name == ("peft" if (folder / "model" / "adapter_config.json").exists() else "transformers")
     assert card.data.metrics
     assert [path.name for path in sorted((folder / "checkpoints").iterdir())] == ["round-00001", "round-00002"]
-    assert not [path.name for path in folder.rglob(".*") if path.name != ".lock"]  # nothing half-written
+    assert {path.name for path in folder.rglob(".*")} <= {".lock", ".run-id"}  # nothing half-written
 
 
 def require_parameters_sent_once(result: foedus.RunResult, tuning: str) -> None:

@@ -29,6 +29,7 @@ from foedus.federation.messages import (
 )
 
 INDEX = "participants.json"
+MAX_TOLD_BYTES = 1 << 26  # of what is told beside rounds
 
 
 class RemoteEngine:
@@ -50,6 +51,7 @@ class RemoteEngine:
     ) -> None:
         self._way = way
         self.run = run
+        self.largest_answer: int | None = None  # in bytes, once the model is known
         self._names = tuple(names)
         self._limits = limits or Limits()
         self._notice = notice
@@ -125,10 +127,10 @@ class RemoteEngine:
         self._due = dict.fromkeys(self._names, Recall(self._round))
         self._deliver([name for name in self._names if name not in self._absent])
 
-    def finish(self) -> None:
-        """Tell everybody who is there that the run is over."""
-        for _ in self._ask({name: Finish() for name in self._names if name not in self._absent}):
-            pass
+    def finish(self) -> Mapping[ParticipantId, Told]:
+        """Tell everybody who is there that the run is over, and return what each tells of it."""
+        answers = self._ask({name: Finish() for name in self._names if name not in self._absent})
+        return {name: answer for name, answer in answers if isinstance(answer, Told)}
 
     def absent(self) -> Collection[ParticipantId]:
         """Return those who are given up until they are found again."""
@@ -169,7 +171,7 @@ class RemoteEngine:
         for name, question in questions.items():
             if id(question) not in encoded:
                 encoded[id(question)] = encode_question(question)
-            letters[name] = Letter(self.run, kind_of(question), encoded[id(question)])
+            letters[name] = Letter(self.run, kind_of(question), encoded[id(question)], self._most(question))
         if not letters:
             return
         for name, came in self._way.ask(letters):
@@ -184,6 +186,16 @@ class RemoteEngine:
             except MessageError as error:
                 answer = Failure(f"sent a reply that cannot be read: {error}")
             yield name, answer
+
+    def _most(self, question: Question) -> int:
+        """Return the bytes that an answer may have."""
+        match question:
+            case Begin() | Agree() | Settle() | Recall() | Finish():
+                return MAX_TOLD_BYTES
+            case CountPairs():
+                return self._limits.message_bytes
+            case _:
+                return self.largest_answer or self._limits.message_bytes
 
     def _lose(self, name: ParticipantId, why: str) -> None:
         if name not in self._absent:

@@ -15,11 +15,15 @@ Pieces = Sequence[bytes | bytearray | memoryview]
 
 @dataclass(frozen=True)
 class Letter:
-    """A message to one participant. kind: what is asked, for deadlines and the participant's rules."""
+    """A message to one participant. kind: what is asked, for deadlines and the participant's rules.
+
+    most: the bytes that an answer may have; nothing is set aside for a longer one.
+    """
 
     run: str
     kind: str
     content: Pieces
+    most: int = 1 << 36
 
 
 @dataclass(frozen=True)

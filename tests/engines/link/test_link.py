@@ -178,3 +178,10 @@ def test_a_hub_and_a_door_carry_frames_between_processes() -> None:
 def test_a_socket_with_too_long_a_path_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(LinkError, match="choose a folder with a shorter one"):
         listen(tmp_path / ("x" * 120))
+
+
+def test_nothing_is_set_aside_for_an_answer_longer_than_was_asked_for() -> None:
+    way = Courier(Lying(({"state": "done", "total": 11}, b"x" * 11)), QUICK)
+    [(_, answer)] = way.ask({"a": Letter("r", "train", [b"x"], most=10)})
+    assert answer == Silence("announced an answer of 11 bytes", reached=True)
+    assert list(way.ask({"a": Letter("r", "train", [b"x"], most=11)})) == [("a", bytearray(b"x" * 11))]

@@ -64,6 +64,9 @@ class Budget(Section):
     """The chance that epsilon does not hold; it must be less than 1 / n."""
     name: Word | None = None
     """The ledger's name for these data: data that are the same keep one name. Left out: the organisation's name."""
+    unit: Literal["record", "block", "participant"] = "record"
+    """What epsilon is for: each record, each block of text, or all that this organisation sends (privacy:
+    participants). Runs that spend of another unit are refused."""
 
 
 class AllowedModel(Section):
@@ -141,6 +144,9 @@ class ParticipantFile(Section):
     """Which runs take these data."""
     budget: Budget | None = None
     """The most privacy that runs may spend. Needed for runs with differential privacy."""
+    ledgers: Word | None = None
+    """The folder of the ledger that says what was spent. It must outlast everything else. Left out: this user's, as
+    `foedus privacy ledger` shows it."""
     limits: Limits = Limits()
     """How much a run may take."""
     show: tuple[Count, ...] = ()

@@ -224,7 +224,8 @@ class _Delivery:
         match header.get("state"):
             case "done":
                 total = header.get("total")
-                if type(total) is not int or not 0 < total <= self._courier._largest_answer:
+                most = min(self._letter.most, self._courier._largest_answer)
+                if type(total) is not int or not 0 < total <= most:
                     raise MessageError(f"announced an answer of {total!r:.40} bytes")
                 return total
             case "failed":
