@@ -111,6 +111,9 @@ class Allow(Section):
     coordinator opens this organisation's update (secure_sum: ckks)."""
     unreviewed: bool = False
     """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
+    min_cohort: Annotated[Whole, Field(ge=2)] = 3
+    """The fewest participants whose sum, this organisation's update in it, the coordinator may see
+    (secure_sum.min_cohort of a run must be as many)."""
     own_figures: bool = False
     """Whether runs may show figures of this organisation alone (evaluation.per_site)."""
     without_privacy: bool = True

@@ -33,7 +33,8 @@ class Shape:
 
     neighbours: how many others each picks as holders, beside itself. share_threshold: how many of the
     neighbours + 1 holders open a secret. survivors_needed: how many of the roster must agree.
-    colluders: how many may side with the coordinator. dropouts: how many may vanish after the roster stands.
+    colluders: how many may side with the coordinator, while the smallest sum is over two others at least.
+    dropouts: how many may vanish after the roster stands.
     privacy_log2, failure_log2: chances of the draw, as powers of 2; -inf is never.
     """
 
@@ -80,7 +81,7 @@ def shape(participants: int, rules: Rules) -> Shape:
             neighbours=participants - 1,
             share_threshold=needed,
             survivors_needed=needed,
-            colluders=tolerated_colluders(participants, rules),
+            colluders=min(tolerated_colluders(participants, rules), needed - 2),
             dropouts=participants - needed,
             privacy_log2=-math.inf,
             failure_log2=-math.inf,
