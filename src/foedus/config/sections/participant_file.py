@@ -117,7 +117,8 @@ class Allow(Section):
     own_figures: bool = False
     """Whether runs may show figures of this organisation alone (evaluation.per_site)."""
     without_privacy: bool = True
-    """Whether runs may do without differential privacy. false asks of each for privacy: records, within `budget`."""
+    """Whether runs may do without differential privacy. false asks of each for privacy: records, or
+    participants with mechanism distributed, within `budget`."""
     public_evaluation: bool = False
     """Whether a run with differential privacy may measure on these held-out rows and show exact figures, which epsilon
     does not cover (privacy.evaluation: public)."""
