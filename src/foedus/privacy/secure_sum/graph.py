@@ -117,6 +117,18 @@ def tolerated_colluders(participants: int, rules: Rules) -> int:
     return participants * rules.corrupt_per_mille // PER_MILLE
 
 
+def withstood_colluders(participants: int, rules: Rules) -> int:
+    """Return how many of so many may side with a coordinator that also chooses who is in which sum.
+
+    It may ask any group that the rules allow. In the worst one, two others at least are in the sum, and it opens no
+    further.
+    Raises: SecureSumError if so many are too few for these rules.
+    """
+    rules.survivors_needed(participants)
+    sizes = range(rules.least_survivors, participants + 1)
+    return min(min(tolerated_colluders(size, rules), rules.survivors_needed(size) - 2) for size in sizes)
+
+
 def _threshold(n: int, k: int, corrupt: int, dropouts: int, needed: int) -> tuple[int, float, float] | None:
     """Return the greatest share threshold that so many vanishing leave possible, if it is private; and both chances.
 
