@@ -97,6 +97,19 @@ def test_where_nobodys_budget_allows_a_run_it_does_not_begin(tmp_path: Path) -> 
     assert again.folder.records() == []
 
 
+def test_a_run_whose_budgets_are_spent_on_the_way_ends_in_order(tmp_path: Path) -> None:
+    privacy = {**RECORDS, "epsilon": None, "noise_multiplier": 1.0, "sizes": "public"}
+    sections: dict[str, Any] = {"privacy": privacy, "secure_sum": MASKS}
+    whole = PrivateRun(tmp_path, private_config(tmp_path, **sections), budgeted(tmp_path, epsilon=50)).play()
+    allowed = whole.rounds[1]["privacy"]["epsilon"] + 0.01  # of one round
+    own = budgeted(tmp_path / "again", epsilon=50)
+    own["north"] |= budgeted(tmp_path / "again", epsilon=allowed)["north"]
+    again = private_config(tmp_path / "again", **sections, rounds={"count": 4, "min_reports": 1})
+    result = PrivateRun(tmp_path / "again", again, own).play()
+    assert [record["stood"] for record in result.rounds[1:]] == [True, False]
+    assert "north said that their own privacy budgets allow no more" in result.summary["stopped"]
+
+
 class Killed(Exception):  # noqa: N818 - it says what happened
     pass
 

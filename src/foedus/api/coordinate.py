@@ -202,7 +202,7 @@ def _federation(
             run=engine.run,
         )
     plain = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
-    return replace(coordinated(plain, None, secure, None), guard=guard)
+    return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
 
 
 def _write_down(

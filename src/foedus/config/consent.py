@@ -130,6 +130,11 @@ def _what_is_shown(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.plain_sums is false, and secure_sum: none sends the coordinator this organisation's update by "
             "itself; use secure_sum: masks"
         )
+    if not isinstance(run.secure_sum, sections.PlainSum) and run.secure_sum.min_cohort < allow.min_cohort:
+        yield (
+            f"allow.min_cohort is {allow.min_cohort}, and the run's secure_sum.min_cohort is "
+            f"{run.secure_sum.min_cohort}, so that the coordinator could see sums of fewer"
+        )
     if isinstance(run.secure_sum, sections.Ckks) and not allow.shared_key:
         yield (
             "allow.shared_key is false, and under secure_sum: ckks every participant holds the key that this "

@@ -7,7 +7,6 @@ between rounds lies in its own folder, under the rounds' numbers.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -290,11 +289,6 @@ def run_place(folder: Path, run: str) -> Path:
     place = folder / "runs" / run
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return place
-
-
-def forget_run(folder: Path, run: str) -> None:
-    """Delete what a run left with a participant."""
-    shutil.rmtree(run_place(folder, run), ignore_errors=True)
 
 
 def read_run(text: str, home: Home) -> RunConfig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from foedus.config import sections
@@ -15,18 +15,23 @@ from foedus.config.claims import BILLS
 from foedus.config.guarantee import guarantee, guarantee_of_own_plans, joint_delta, spent_by_round
 from foedus.config.own_privacy import BILL, EPSILON, RECORDS
 from foedus.config.privacy import Plans, is_reproducible, record_plans
-from foedus.core.errors import MessageError, SignatureError
+from foedus.core.errors import BudgetError, MessageError, SignatureError
+from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.messages import ParticipantId, Train
+from foedus.federation.protocols import ServerState
+from foedus.federation.round import RoundReport
 from foedus.privacy import accounting
 from foedus.privacy.bills import Bill, read_bills
+from foedus.privacy.ledger.own import NOT_ALLOWED
 from foedus.privacy.plan import DistributedPlan, default_delta
 
 
-@dataclass(frozen=True)
+@dataclass
 class ToldGuard:
-    """What a round's record says of privacy. It forbids nothing: who pays does, at home.
+    """What a round's record says of privacy. Who pays forbids rounds, at home; the run ends when too few are left.
 
     plans: None where each participant keeps its own to itself; then a round's epsilon is the whole run's bound.
+    spent: those who said that their budget allows no more.
     """
 
     config: sections.RunConfig
@@ -34,9 +39,31 @@ class ToldGuard:
     delta: float
     table: Sequence[float]
     plans: Plans | None
+    spent: set[ParticipantId] = field(default_factory=set)
 
     def reserve(self, round_number: int, requests: Mapping[ParticipantId, Train]) -> None:
-        """Do nothing: participants charge themselves."""
+        """Charge nothing: participants charge themselves.
+
+        Raises: BudgetError if the budgets of so many are spent that no round can stand.
+        """
+        chosen = self.config.secure_sum
+        cohort = 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort
+        spent = sorted(self.spent & requests.keys())
+        if spent and len(requests) - len(spent) < max(1, self.config.rounds.min_reports, cohort):
+            raise BudgetError(
+                f"{', '.join(spent)} said that their own privacy budgets allow no more rounds of this run, and too few "
+                "are left; use fewer rounds or more noise, or let whoever answers for their data set other budgets"
+            )
+
+    def note_evaluation(self, evaluation: CollectedEvaluation) -> None:
+        """Do nothing: it says nothing of budgets."""
+
+    def note(self, state: ServerState, report: RoundReport) -> None:
+        """Note whose budget is spent."""
+        self.spent |= {name for name, why in report.collected.left_out.items() if NOT_ALLOWED in why}
+
+    def keep(self) -> None:
+        """Do nothing: whose budget is spent is found out anew."""
 
     def settle(self, round_number: int, asked: Collection[ParticipantId], answered: Collection[ParticipantId]) -> None:
         """Do nothing: participants note it themselves."""

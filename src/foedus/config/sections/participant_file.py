@@ -111,10 +111,14 @@ class Allow(Section):
     coordinator opens this organisation's update (secure_sum: ckks)."""
     unreviewed: bool = False
     """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
+    min_cohort: Annotated[Whole, Field(ge=2)] = 3
+    """The fewest participants whose sum, this organisation's update in it, the coordinator may see
+    (secure_sum.min_cohort of a run must be as many)."""
     own_figures: bool = False
     """Whether runs may show figures of this organisation alone (evaluation.per_site)."""
     without_privacy: bool = True
-    """Whether runs may do without differential privacy. false asks of each for privacy: records, within `budget`."""
+    """Whether runs may do without differential privacy. false asks of each for privacy: records, or
+    participants with mechanism distributed, within `budget`."""
     public_evaluation: bool = False
     """Whether a run with differential privacy may measure on these held-out rows and show exact figures, which epsilon
     does not cover (privacy.evaluation: public)."""

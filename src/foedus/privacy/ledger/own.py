@@ -19,6 +19,7 @@ from foedus.privacy.ledger.composing import Charge, Tables
 from foedus.privacy.ledger.guard import Payer
 
 Tell = Callable[[str], None]
+NOT_ALLOWED = "its own privacy budget does not allow"  # how every refusal begins that others are told
 
 
 @dataclass
@@ -99,7 +100,7 @@ def quietly(what: str, tell: Tell) -> Iterator[None]:
         yield
     except BudgetError as error:
         tell(str(error))
-        raise BudgetError(f"its own privacy budget does not allow {what}; its own log says why") from None
+        raise BudgetError(f"{NOT_ALLOWED} {what}; its own log says why") from None
     except LedgerError as error:
         tell(str(error))
         raise LedgerError(f"its own privacy ledger cannot be used for {what}; its own log says why") from None
