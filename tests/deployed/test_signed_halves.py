@@ -27,6 +27,7 @@ from foedus.privacy.signing.envelopes import OpenLog, SignedRequest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.log import read_log
 from foedus.privacy.signing.pins import save_pins
+from foedus.privacy.signing.receipts import read_receipts
 from foedus.privacy.signing.statements import COORDINATOR, RunBegun, sign
 
 SIGNED: dict[str, Any] = {**SGD, "signatures": "ed25519"}
@@ -39,10 +40,10 @@ class Killed(Exception):  # noqa: N818 - it says what happened
 class Played:
     """A signed run of three organisations whose carrier can be cut."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], **allow: Any) -> None:
         self.key = Identity.create()
         models = [str(config["model"]["path"])]
-        self.made, self.pins = organisations(folder, data_of(folder), coordinator=self.key, models=models)
+        self.made, self.pins = organisations(folder, data_of(folder), coordinator=self.key, models=models, **allow)
         self.way, self.carrier = courier(self.made, Patience(lost=0.5, still=60, least=60))
         self.folder = RunFolder(folder / "deployed")
         self.home = folder
@@ -68,13 +69,13 @@ class Played:
         return foedus.verify(self.folder.path, keys=self.home, receipts=self.receipts())
 
 
-@pytest.mark.parametrize("secure_sum", ["none", "masks"])
+@pytest.mark.parametrize("secure_sum", ["none", "masks", "ckks"])
 def test_a_signed_run_between_organisations_can_be_verified(tmp_path: Path, secure_sum: str) -> None:
     quiet = {"evaluation": {"per_site": False}} if secure_sum != "none" else {}
     config = {**small_run(tmp_path, **SIGNED, secure_sum=secure_sum), **quiet}
-    played = Played(tmp_path, config)
+    played = Played(tmp_path, config, shared_key=True)
     result = played.play()
-    assert len(played.receipts()) == 3
+    assert [len(read_receipts(path)) for path in played.receipts()] == [5, 5, 5]  # of 2 rounds and 3 evaluations
     found = played.verified()
     assert (found.rounds, found.participants) == (2, 3)
     plain = weights(foedus.run({**config, "signatures": "none", "secure_sum": "none"}))
@@ -113,7 +114,9 @@ def test_who_was_away_gets_its_receipts_when_it_is_back(tmp_path: Path) -> None:
 
     played.play(cut_in_round_two)
     assert ("south", "is back") in played.told
-    assert len(played.receipts()) == 3
+    log = read_log(played.folder.path / "log.jsonl")[0]
+    for name, path in zip(SITES, played.receipts(), strict=True):
+        assert len(read_receipts(path)) == sum(entry.signer == name for entry in log)
     assert played.verified().rounds == 4
 
 

@@ -276,10 +276,9 @@ class SignedEngine:
             return
         head = signed_head(self.log, self._begun.run, self._coordinator, COORDINATOR)
         given: dict[ParticipantId, list[Kept]] = {}
-        for due in self._due:
+        there = [due for due in self._due if due.kept.signer not in self._behind]
+        for due in [due for due in there if due.index >= self._seen[due.kept.signer]]:
             name = due.kept.signer
-            if name in self._behind or due.index < self._seen[name]:
-                continue
             proof = receipt(self.log, head, due.index, self._seen[name])
             opening = due.seal.openings[name] if due.seal else None
             given.setdefault(name, []).append(Kept(signed=due.kept, result=due.result, opening=opening, receipt=proof))
