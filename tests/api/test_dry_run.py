@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from end_to_end.small_runs import small_run
-from foedus.api.dry_run import EVALUATION, TOLD, UPDATE, DryRun, dry_run
+from foedus.api.dry_run import EVALUATION, SPENT, TOLD, UPDATE, DryRun, dry_run
 from foedus.config.assemble import assemble
 from foedus.config.loading import load_config
 from foedus.core.errors import ConsentError
@@ -18,11 +18,13 @@ SCAFFOLD = {"strategy": "scaffold", "local": {"optimizer": {"kind": "sgd"}}}
 
 
 def _file(folder: Path, model: str, site: str, **allow: Any) -> Path:
+    unit = allow.pop("budget", None)
+    budget = f"budget: {{epsilon: 50, delta: 0.01, unit: {unit}}}\n" if unit else ""
     path = folder / "participant.yaml"
     allowed = "".join(f", {key}: {str(value).lower()}" for key, value in allow.items())
     path.write_text(
         f"data: {{train: sites/{site}.csv}}\nallow: {{runs: ['*'], models: ['{model}'], tell_labels: true{allowed}}}\n"
-        "device: cpu\n"
+        f"device: cpu\n{budget}"
     )
     return path
 
@@ -104,3 +106,33 @@ def test_no_row_is_in_what_is_told(tmp_path: Path) -> None:
     assert set(found.facts) == {"labels", "listed", "shown", "splits", "weight_bound"}
     assert not found.facts["shown"]
     assert not any(row.split(",")[0] in str(found) for row in rows)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_an_upload_that_gets_its_noise_at_home_is_one_vector_of_few_bits(tmp_path: Path, bits: int) -> None:
+    distributed = {"kind": "distributed", "colluders": 0, "bits": bits}
+    config = small_run(
+        tmp_path,
+        privacy={"kind": "participants", "noise_multiplier": 4.0, "delta": 0.1, "mechanism": distributed},
+        secure_sum={"kind": "masks", "min_cohort": 3},
+        task={"labels": ["heart", "lung", "skin"]},
+    )
+    found = _dry(tmp_path, config, budget="participant")
+    assert [phase.name for phase in found.phases] == [TOLD, UPDATE, SPENT]
+    [upload] = found.phases[1].items
+    assert upload.kind.startswith(f"{bits} bits")
+    assert upload.size == bits // 8 * upload.shape[0]
+    assert found.facts["weight_bound"] == 1
+
+
+def test_of_hidden_records_neither_figures_nor_sizes_would_leave(tmp_path: Path) -> None:
+    config = small_run(
+        tmp_path,
+        privacy={"kind": "records", "epsilon": 4.0},
+        task={"labels": ["heart", "lung", "skin"]},
+        local={"steps": 2},
+    )
+    found = _dry(tmp_path, config, plain_sums=True, budget="record")
+    assert [phase.name for phase in found.phases] == [TOLD, UPDATE, SPENT]
+    assert "loss" not in {item.name for item in found.phases[1].items}
+    assert found.facts["weight_bound"] == 1

@@ -62,6 +62,8 @@ def test_a_run_that_keeps_to_the_file_is_allowed() -> None:
             "allow.models",
         ),
         ({}, {}, {"secure_sum": "none"}, "allow.plain_sums"),
+        ({}, {}, {"secure_sum": {"kind": "masks", "min_cohort": 2}}, "allow.min_cohort"),
+        ({"min_cohort": 6}, {}, {}, "allow.min_cohort"),
         ({}, {}, {"secure_sum": "ckks"}, "allow.shared_key"),
         ({}, {}, {"secure_sum": {"kind": "threshold", "accept_unreviewed": True}}, "allow.unreviewed"),
         ({"own_figures": False}, {}, {"evaluation": {"per_site": True}}, "allow.own_figures"),

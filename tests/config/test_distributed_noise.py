@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from foedus.config.distributed import facts_of, most_in_a_sum, packing_of
+from foedus.config.distributed import facts_of, most_in_a_sum, others_of, packing_of
 from foedus.config.loading import load_config
 from foedus.config.privacy import participant_plan
 from foedus.config.problems import problems
@@ -145,3 +145,9 @@ def test_its_defaults_are_written_out() -> None:
         "bits": 16,
         "colluders": 1,
     }
+
+
+def test_with_no_colluders_nothing_is_promised_against_participants_who_know_their_own_noise() -> None:
+    alone = plan(privacy=privacy(mechanism={"kind": "distributed", "colluders": 0}))
+    assert "but for other participants" in others_of(alone)
+    assert "any one participant" in others_of(plan())

@@ -72,7 +72,8 @@ def organisations(
     identities, pins = keys_of(list(data))
     made = {}
     for name, own in data.items():
-        allowed = {"runs": ["*"], "models": [], "plain_sums": True, "own_figures": True, "tell_labels": True, **allow}
+        shown = {"plain_sums": True, "own_figures": True, "tell_labels": True, "min_cohort": 2}
+        allowed = {"runs": ["*"], "models": [], **shown, **allow}
         file = ParticipantFile.model_validate({"data": own, "allow": allowed, "device": "cpu"}).rooted(folder)
         made[name] = Organisation(Home(name, file, folder / "homes" / name, identities[name], pins))
     return made, pins

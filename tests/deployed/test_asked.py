@@ -57,6 +57,7 @@ def test_what_the_run_leads_to_is_answered(changes: dict[str, Any], question: Qu
         ({"secure_sum": "masks"}, DryRound(SENT), "its own update in the clear"),
         ({}, SecureSumStep(b"", DryRound(SENT)), "this run has none"),
         ({}, SecureSumStep(b"", Evaluate(PARAMS, "train", 1)), "its train rows"),
+        ({}, SecureSumStep(b"", Evaluate(PARAMS, "test", 4)), "after round 4"),
         ({"secure_sum": "none"}, Train(Broadcast({"params": PARAMS}, Clock(3, 4))), "round 4 of 4"),
         ({"secure_sum": "none"}, Train(Broadcast({"params": PARAMS}, Clock(3, 3))), "round 4 of 3"),
         (PRIVATE, SecureSumStep(b"", Evaluate(PARAMS, "test", 1)), "leaves these with their participants"),

@@ -125,10 +125,18 @@ def test_what_an_organisations_file_does_not_allow_is_told_and_the_others_go_on(
     [
         (
             {
-                "privacy": {"kind": "records", "epsilon": 8, "clip_norm": 1},
+                "privacy": {"kind": "participants", "epsilon": 8},
+                "task": {"labels": ["heart", "lung", "skin"]},
+                "rounds": {"cohort": {"kind": "poisson", "rate": 0.5}},
+            },
+            "cohorts and stream do not work",
+        ),
+        (
+            {
+                "privacy": {"kind": "records", "noise_multiplier": 1},
                 "task": {"labels": ["heart", "lung", "skin"]},
             },
-            "privacy: does not work",
+            "follows from each organisation's number of rows",
         ),
         ({"strategy": {"kind": "custom", "path": "x.py"}}, "programs do not travel"),
     ],

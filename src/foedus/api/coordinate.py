@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,24 +16,27 @@ from foedus.config.coordinator import coordinated, plain_federation, run_sampler
 from foedus.config.dump import dump_config, relocate
 from foedus.config.ground import Ground, Introduction, agree
 from foedus.config.loading import load_config
+from foedus.config.private_halves import agreed_noise, undeployable_privacy, with_agreed_range
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
+from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
 from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.way import Way
 from foedus.federation.events import Observer, ignore
-from foedus.federation.membership import Agree, Begin
+from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import Failure, ParticipantId
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import Record, RunFolder, opened
 from foedus.privacy.ledger.guard import run_identity
+from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.signing.pins import Pins
 
 GROUND = "ground.json"  # in the run's folder: what all agreed on before the first round
@@ -74,9 +77,7 @@ def refuse_undeployable(config: RunConfig) -> None:
 
     Raises: ConfigError with every reason, one a line.
     """
-    found = []
-    if not isinstance(config.privacy, sections.NoPrivacy):
-        found.append("privacy: does not work between organisations yet; use none")
+    found = list(undeployable_privacy(config))
     if not isinstance(config.signatures, sections.Unsigned):
         found.append("signatures: do not work between organisations yet; use none")
     if isinstance(config.strategy, sections.Custom):
@@ -96,11 +97,13 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         config = load_config(folder.config)
         began = time.perf_counter()
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
-        ground, notes = _set_up(config, folder, engine, federated)
-        side = build_side(ground.fill_in(config), ground, dry_rounds=True)
+        ground, notes, records = _set_up(config, folder, engine, federated)
+        side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
         # encrypted sums take the most: six times float32, and each strategy's parts besides
         engine.largest_answer = (16 << 20) + 64 * trees.byte_size(side.initial)
-        federation = _federation(side, engine, federated.pins)
+        noise = agreed_noise(side)
+        guard = told_guard(side.config, noise, records)
+        federation = _federation(side, engine, federated.pins, noise, guard)
         if needs_dry_round(side.config):
             state = ServerState(0, side.initial, federation.algorithm.init(side.initial))
             found = play_dry_round(side, federation, state).config.secure_sum
@@ -109,11 +112,11 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             ground = replace(
                 ground, value_range=found.value_range, max_weight=found.max_weight if weighted else ground.max_weight
             )
-            _write_down(folder, ground, notes)
+            _write_down(folder, ground, notes, records)
             engine.introduce(Agree(ground.as_json()))
             side = replace(side, config=ground.fill_in(config), ground=ground)
-            federation = _federation(side, engine, federated.pins)
-        digest = run_digest(side, folder, None, {"ground": ground.as_json()})
+            federation = _federation(side, engine, federated.pins, noise, guard)
+        digest = run_digest(side, folder, noise, {"ground": ground.as_json()})
         start_seconds = 0.0
 
         def ready() -> None:
@@ -121,14 +124,16 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             start_seconds = time.perf_counter() - began
 
         ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
-        engine.finish()
-        summarise = _summarise(side, folder, notes, lambda: start_seconds)
+        told = {name: answer.facts for name, answer in engine.finish().items()}
+        summarise = _summarise(side, folder, notes, guard=guard, told=told, start_seconds=lambda: start_seconds)
         return leave_results(side, ending, folder, observe=observe, summarise=summarise)
 
 
-def _federation(side: Side, engine: RemoteEngine, pins: Pins | None) -> Federation:
+def _federation(
+    side: Side, engine: RemoteEngine, pins: Pins | None, noise: DistributedPlan | None, guard: ToldGuard | None
+) -> Federation:
     """Return what is played. Raises: ConfigError or SignatureError if secure sums lack keys."""
-    config, algorithm = side.config, side.algorithm(None, None, idle_entropy())
+    config, algorithm = side.config, side.algorithm(None, noise, idle_entropy())
     secure = None
     if not isinstance(config.secure_sum, sections.PlainSum):
         if pins is None:
@@ -139,30 +144,45 @@ def _federation(side: Side, engine: RemoteEngine, pins: Pins | None) -> Federati
             side.ground.weight_bound,
             identities=pinned_keys(pins, side.ground.participants),
             statistics_like=side.statistics_like(),
+            pack=None if noise is None else side.packing(algorithm, noise),
             run=engine.run,
         )
     plain = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
-    return coordinated(plain, None, secure, None)
+    return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
 
 
-def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str]) -> None:
-    folder.write(folder.path / GROUND, json.dumps({"ground": ground.as_json(), "notes": list(notes)}))
+def _write_down(
+    folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int] | None = None
+) -> None:
+    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records or {})}
+    folder.write(folder.path / GROUND, json.dumps(kept))
 
 
 def _summarise(
-    side: Side, folder: RunFolder, notes: Sequence[str], start_seconds: Callable[[], float]
+    side: Side,
+    folder: RunFolder,
+    notes: Sequence[str],
+    *,
+    guard: ToldGuard | None,
+    told: Mapping[ParticipantId, Mapping[str, Any]],
+    start_seconds: Callable[[], float],
 ) -> Callable[[Sequence[Record], str | None], Mapping[str, Any]]:
     def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
         about = About(None, len(side.ground.participants), None, None)
         summary = run_summary(side, records, folder, about, start_seconds=start_seconds(), stopped=stopped)
-        return {**summary, "notes": [*notes, *summary["notes"]]}
+        summary = {**summary, "notes": [*notes, *summary["notes"]]}
+        if guard is None:
+            return summary
+        played = [record for record in records if record["round"] > 0]
+        spending = read_spending(guard, told, {name for record in played for name in record["cohort"]}, len(played))
+        return {**summary, "privacy": told_guarantee(guard, spending, len(played))}
 
     return summarise
 
 
 def _set_up(
     config: RunConfig, folder: RunFolder, engine: RemoteEngine, federated: Federated
-) -> tuple[Ground, Sequence[str]]:
+) -> tuple[Ground, Sequence[str], Mapping[ParticipantId, int]]:
     """Agree with the participants on what the run is about, or tell them what was agreed on before.
 
     Raises: RoundError if too few take part.
@@ -181,9 +201,10 @@ def _set_up(
                 except MessageError as error:
                     federated.notice(name, f"refused: {error}")
     place = folder.path / GROUND
-    if place.exists():
+    records: Mapping[ParticipantId, int] = {}
+    if known := place.exists():
         kept = json.loads(place.read_text(encoding="utf-8"))
-        ground, notes = Ground.of_json(kept["ground"]), list(kept["notes"])
+        ground, notes, records = Ground.of_json(kept["ground"]), list(kept["notes"]), kept.get("records", {})
         engine.only(ground.participants)
     else:
         _require_enough_told(config, told, engine.population())
@@ -194,13 +215,16 @@ def _set_up(
             ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
         _write_down(folder, ground, notes)
-    engine.introduce(Agree(ground.as_json()))
-    return ground, notes
+    answered = engine.introduce(Agree(ground.as_json()))
+    agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
+    if not known:
+        _require_enough_told(config, agreed, ground.participants)
+        records = read_records(agreed)
+        _write_down(folder, ground, notes, records)
+    return ground, notes, records
 
 
-def _require_enough_told(
-    config: RunConfig, told: Mapping[ParticipantId, Introduction], names: Sequence[ParticipantId]
-) -> None:
+def _require_enough_told(config: RunConfig, told: Collection[ParticipantId], names: Sequence[ParticipantId]) -> None:
     """Check that enough participants take part for rounds to stand.
 
     Raises: RoundError.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from torch import Tensor
 from foedus.api.coordinate import refuse_undeployable
 from foedus.api.run import ConfigLike, as_config
 from foedus.config import sections
+from foedus.config.build import hides_evaluation
 from foedus.config.consent import consent, require_upload
 from foedus.config.ground import Ground, introduce
 from foedus.config.own_data import load_participant_file, read_own, shown_counts
+from foedus.config.privacy import is_reproducible
+from foedus.config.private_halves import agreed_noise, tells_weight_bound
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
@@ -30,10 +33,12 @@ from foedus.engines.codec.messages import encode_answer
 from foedus.federation.membership import Told
 from foedus.federation.messages import Evaluation, LocalUpdate, Trees
 from foedus.federation.protocols import Algorithm, ServerState
+from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.secure_sum.contents import Contents, Scale, contents_of_evaluations, contents_of_updates
 from foedus.privacy.secure_sum.cost import Load
+from foedus.privacy.secure_sum.masks import Layout
 
-TOLD, UPDATE, EVALUATION = "before the first round", "update of each round", "evaluation"
+TOLD, UPDATE, EVALUATION, SPENT = "before the first round", "update of each round", "evaluation", "after the last round"
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,12 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     refuse_undeployable(run)
     own = read_own(file, run, name)
     introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
+    if not tells_weight_bound(run):
+        introduction = replace(introduction, weight_bound=1)
     labels = _labels(run, own.listed, introduction.labels)
     names = tuple(dict.fromkeys([name, *organisations]))
     side = build_side(_for(run, len(names)), Ground(names, labels, None, introduction.weight_bound))
-    phases = [_told(introduction.as_json()), *_rounds(side, run)]
+    phases = [_told(introduction.as_json()), *_rounds(side, run), *_spent(run)]
     largest = max(phase.size for phase in phases)
     require_upload(file, largest, "the largest message of this run")
     sums = run.secure_sum.kind
@@ -116,28 +123,52 @@ def _told(facts: Mapping[str, Any]) -> Phase:
 
 
 def _rounds(side: Side, run: RunConfig) -> Sequence[Phase]:
+    noise = agreed_noise(side)
+    if noise is not None:
+        return [*_noised(side, noise, run), *_measured(side, run)]
     algorithm = side.algorithm(None, None, idle_entropy())
-    update = algorithm.sample_update(side.initial, {"loss": 0.0})
+    update = algorithm.sample_update(side.initial, {} if side.clipped is not None else {"loss": 0.0})
+    if isinstance(run.secure_sum, sections.PlainSum):
+        sent = Phase(UPDATE, _items(update), _bytes(encode_answer(update)), run.rounds.count, alone=True)
+    else:
+        contents, plain = _contents(side, algorithm), _bytes(encode_answer(update))
+        sent = Phase(UPDATE, _words(contents), _hidden(side, contents.layout, plain), run.rounds.count, alone=False)
+    return [sent, *_measured(side, run)]
+
+
+def _noised(side: Side, noise: DistributedPlan, run: RunConfig) -> Sequence[Phase]:
+    """Return the upload that gets its noise here: one vector, and nothing beside it."""
+    algorithm = side.algorithm(None, noise, idle_entropy())
+    summed = algorithm.templates(side.initial, averaged=False)
+    layout = side.packing(algorithm, noise)({}, summed).layout
+    items = [
+        Leaving("clipped update with noise", (count,), f"{noise.bits} bits in {width}-bit words", width // 8 * count)
+        for width, count in layout.counts
+    ]
+    return [Phase(UPDATE, items, _hidden(side, layout, 0), run.rounds.count, alone=False)]
+
+
+def _spent(run: RunConfig) -> Sequence[Phase]:
+    """Return what is told of the privacy that was spent."""
+    privacy = run.privacy
+    if isinstance(privacy, sections.NoPrivacy) or is_reproducible(privacy):
+        return []
+    sealed = isinstance(privacy, sections.RecordPrivacy) and privacy.sizes == "private"
+    bill = Leaving("bill", (), "a sealed digest" if sealed else "events and how often", 64 if sealed else 256)
+    return [Phase(SPENT, [Leaving("epsilon", (), "number", 8), bill], 8 + bill.size, 1, alone=True)]
+
+
+def _measured(side: Side, run: RunConfig) -> Sequence[Phase]:
+    """Return what is told of held-out rows; nothing where that stays at home."""
+    if hides_evaluation(run.privacy):
+        return []
     evaluations = 1 + run.rounds.count // run.evaluation.every
     statistics = side.statistics_like()
     if isinstance(run.secure_sum, sections.PlainSum):
-        return [
-            Phase(UPDATE, _items(update), _bytes(encode_answer(update)), run.rounds.count, alone=True),
-            Phase(
-                EVALUATION,
-                [_tensor(key, tensor) for key, tensor in statistics.items()],
-                _bytes(encode_answer(Evaluation(statistics))),
-                evaluations,
-                alone=True,
-            ),
-        ]
-    contents = _contents(side, algorithm)
-    of_evaluations = contents_of_evaluations(statistics, Scale(1.0, 1.0, len(side.ground.participants)))
-    sent = _bytes(encode_answer(update))
-    return [
-        Phase(UPDATE, _words(contents), _hidden(side, contents, sent), run.rounds.count, alone=False),
-        Phase(EVALUATION, _words(of_evaluations), _hidden(side, of_evaluations, 0), evaluations, alone=False),
-    ]
+        items = [_tensor(key, tensor) for key, tensor in statistics.items()]
+        return [Phase(EVALUATION, items, _bytes(encode_answer(Evaluation(statistics))), evaluations, alone=True)]
+    summed = contents_of_evaluations(statistics, Scale(1.0, 1.0, len(side.ground.participants)))
+    return [Phase(EVALUATION, _words(summed), _hidden(side, summed.layout, 0), evaluations, alone=False)]
 
 
 def _contents(side: Side, algorithm: Algorithm) -> Contents:
@@ -146,14 +177,14 @@ def _contents(side: Side, algorithm: Algorithm) -> Contents:
     return contents_of_updates(averaged, summed, Scale(1.0, 1.0, len(side.ground.participants)))
 
 
-def _hidden(side: Side, contents: Contents, plain: int) -> int:
+def _hidden(side: Side, layout: Layout, plain: int) -> int:
     """Return all that a participant sends for one sum."""
     chosen, names = side.config.secure_sum, side.ground.participants
     assert not isinstance(chosen, sections.PlainSum), "whoever calls has asked"
     try:
-        return cost_of_sum(chosen, Load(names, plain, 0, contents.layout)).up_bytes
+        return cost_of_sum(chosen, Load(names, plain, 0, layout)).up_bytes
     except SecureSumError:  # too few organisations are known here to say how many messages there are
-        return sum(width // 8 * count for width, count in contents.layout.counts)
+        return sum(width // 8 * count for width, count in layout.counts)
 
 
 def _words(contents: Contents) -> list[Leaving]:

@@ -40,10 +40,16 @@ def open_home(name: str, file: Path, folder: Path, keys: Path | None) -> Home:
     """
     own = load_participant_file(file)
     if keys is None:
-        return Home(name, own, folder)
+        return Home(name, own, folder, tell=_log)
     path = private_path(keys, name)
     identity = load_private(path, os.environ.get(PASSPHRASE) if is_encrypted(path) else None)
-    return Home(name, own, folder, identity, load_pins(keys / PINS))
+    return Home(name, own, folder, identity, load_pins(keys / PINS), _log)
+
+
+def _log(text: str) -> None:
+    """Write a sentence into the own log, which nobody else reads."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def serve(connection: socket.socket, home: Home) -> None:

@@ -29,7 +29,7 @@ def refuse_unagreed(config: sections.RunConfig, question: Question) -> None:
             if not needs_dry_round(config):
                 raise ConsentError("it was asked for a dry round, and this run has none; nothing was sent")
             _refuse_other_rounds(config, asked.broadcast.clock)
-        case Evaluate(split=split, tell=tell):
+        case Evaluate(split=split, tell=tell, round=number):
             if split != config.evaluation.split:
                 raise ConsentError(
                     f"it was asked for figures on its {split} rows, and evaluation.split of this run is "
@@ -37,6 +37,11 @@ def refuse_unagreed(config: sections.RunConfig, question: Question) -> None:
                 )
             if not tell:
                 return
+            if not 0 <= number <= config.rounds.count:
+                raise ConsentError(
+                    f"it was asked for figures after round {number}, and this run has {config.rounds.count}; "
+                    "nothing was sent"
+                )
             if hides_evaluation(config.privacy):
                 raise ConsentError(
                     "it was asked for figures on its rows, and this run leaves these with their participants "

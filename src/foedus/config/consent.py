@@ -130,6 +130,11 @@ def _what_is_shown(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.plain_sums is false, and secure_sum: none sends the coordinator this organisation's update by "
             "itself; use secure_sum: masks"
         )
+    if not isinstance(run.secure_sum, sections.PlainSum) and run.secure_sum.min_cohort < allow.min_cohort:
+        yield (
+            f"allow.min_cohort is {allow.min_cohort}, and the run's secure_sum.min_cohort is "
+            f"{run.secure_sum.min_cohort}, so that the coordinator could see sums of fewer"
+        )
     if isinstance(run.secure_sum, sections.Ckks) and not allow.shared_key:
         yield (
             "allow.shared_key is false, and under secure_sum: ckks every participant holds the key that this "
@@ -151,6 +156,9 @@ def _what_is_shown(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.own_figures is false, and evaluation.per_site shows each organisation's metrics; set it to false "
             "in the run"
         )
+    private = not isinstance(run.privacy, sections.NoPrivacy)
+    if isinstance(run.task, sections.TextClassification) and run.task.labels is None and private and not public:
+        yield "task.labels is left out, and in a run with privacy no classes are gathered from private rows; list them"
     asks_for_labels = isinstance(run.task, sections.TextClassification) and run.task.labels is None
     if asks_for_labels and not (allow.tell_labels or public):
         yield "allow.tell_labels is false, and the run does not list task.labels, so that it would ask for them"
@@ -167,15 +175,30 @@ def _privacy(file: ParticipantFile, run: RunConfig) -> Iterator[str]:
             "allow.without_privacy is false, and privacy: participants does not hide records from the coordinator; use "
             "privacy: records, or privacy.mechanism distributed"
         )
-    if privacy.noise == "reproducible" and not isinstance(file.data, sections.Part):
-        yield "privacy.noise: reproducible hides nothing from who knows the run's seed; use secret"
+    if privacy.noise == "reproducible":
+        if not isinstance(file.data, sections.Part):
+            yield "privacy.noise: reproducible hides nothing from who knows the run's seed; use secret"
+        elif file.budget is not None:
+            yield "budget is given, and privacy.noise: reproducible protects nobody; use secret"
+        if not allow.without_privacy:
+            yield "allow.without_privacy is false, and privacy.noise: reproducible is none; use secret"
     if privacy.evaluation == "public" and not allow.public_evaluation:
         yield (
             "allow.public_evaluation is false, and privacy.evaluation: public shows exact figures on held-out rows; "
             "use off"
         )
+    if privacy.noise == "reproducible":
+        return
     if file.budget is None:
         yield "budget is missing, and the run spends privacy: without a limit nothing is spent"
         return
     if privacy.epsilon is not None and privacy.epsilon > file.budget.epsilon:
         yield f"budget.epsilon is {file.budget.epsilon:g}, and the run would spend {privacy.epsilon:g} by itself"
+    if file.budget.unit != (unit := _unit(privacy)):
+        yield f"budget.unit is {file.budget.unit}, and the run would spend of each {unit}, which that does not bound"
+
+
+def _unit(privacy: sections.RecordPrivacy | sections.ParticipantPrivacy) -> str:
+    if isinstance(privacy, sections.ParticipantPrivacy):
+        return "participant"
+    return "record" if privacy.record == "row" else "block"

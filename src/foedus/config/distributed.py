@@ -110,7 +110,7 @@ def others_of(plan: DistributedPlan) -> str:
     """Return, for a sentence about who is kept out, the coordinator and those who may collude with it."""
     match plan.colluders:
         case 0:
-            return "the coordinator included"
+            return "the coordinator included, but for other participants, who know their own noise"
         case 1:
             return "the coordinator and any one participant together included"
         case count:

@@ -71,6 +71,51 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     }
 
 
+def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: float) -> Mapping[str, Any]:
+    """Return what a run promises whose participants keep their plans, and so their sizes, to themselves.
+
+    epsilon, delta: that nobody's own exceed.
+    """
+    privacy = config.privacy
+    assert isinstance(privacy, sections.RecordPrivacy), "others have no plans of their own"
+    unit, private = "record" if privacy.record == "row" else "block", privacy.noise == "secret"
+    neighbours = f"adding or removing one {unit}"
+    promise = (
+        f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against everyone but the "
+        f"participant that holds it, the coordinator included, as far as {neighbours} goes"
+    )
+    reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
+    batch = config.local.batch_size * config.local.accumulation
+    limits = [f"One {unit} is hidden, not a person: whoever has k of them is hidden with k times epsilon at best."]
+    if privacy.delta == "auto":
+        limits.append(
+            f"Each participant's own delta is 1 / (10 n) of its own n {unit}s, which are at least a batch; the delta "
+            "here is that of a batch, so that it tells nobody's n."
+        )
+    return {
+        "kind": privacy.kind,
+        "unit": unit,
+        "epsilon": epsilon,
+        "delta": delta,
+        "private": private,
+        "statement": f"{promise[0].upper()}{promise[1:]}." if private else f"{reproducible}{promise}.",
+        "facts": {
+            "unit": unit,
+            "epsilon": upwards(epsilon),
+            "delta": f"{delta:g}",
+            "neighbours": neighbours,
+            "accountant": f"privacy-loss distributions, dp-accounting {version('dp-accounting')}",
+            "mechanism": "DP-SGD: gradients clipped record by record, Poisson batches, Gaussian noise on their sum",
+            "clip norm": f"{privacy.clip_norm:g}",
+            "noise multiplier": "each participant's own, by its number of records",
+            "expected batch": f"{batch:g} {unit}s",
+            "steps of a participant": str(config.local.steps or "by its size"),
+            "one person's records": "lie at one participant",
+        },
+        "limits": [*limits, *_measured(privacy), TRIED],
+    }
+
+
 def spent_by_round(plans: Plans, rounds: int, *, composed: bool = False) -> Sequence[float]:
     """Return epsilon after 0, 1, … rounds: the most that any participant spends, or what they spend together.
 

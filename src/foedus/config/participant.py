@@ -7,10 +7,10 @@ between rounds lies in its own folder, under the rounds' numbers.
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +20,9 @@ from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
 from foedus.config.own_data import Own, read_own, shown_counts
+from foedus.config.own_privacy import begin_own_privacy
 from foedus.config.pace import build_paces
+from foedus.config.private_halves import agreed_noise, tells_weight_bound, undeployable_privacy, with_agreed_range
 from foedus.config.private_run import idle_entropy
 from foedus.config.problems import refuse_problems
 from foedus.config.sections import ParticipantFile, RunConfig
@@ -45,7 +47,7 @@ class Home:
     """What a participant has before any run.
 
     name: the organisation's. file: what it brings and allows. folder: where it keeps what runs leave with it.
-    identity, pins: its key, and everybody's; runs with secure sums need them.
+    identity, pins: its key, and everybody's; runs with secure sums need them. tell: is told what others are not.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Home:
     folder: Path
     identity: Identity | None = None
     pins: Pins | None = None
+    tell: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class ParticipantRun:
         self._playing: PlayingSite | None = None
         self._ground: Ground | None = None
         self._side: tuple[Side, Splits] | None = None
+        self._told_facts: Mapping[str, Any] = {}
 
     def answer(self, question: Question) -> Answer:
         """Return the answer to one message."""
@@ -107,14 +111,15 @@ class ParticipantRun:
             return self._begun.told
         config = read_run(message.config, self._home)
         consent(self._home.file, config)
-        if not isinstance(config.privacy, sections.NoPrivacy):
-            raise ConsentError(
-                "runs with differential privacy do not work between organisations yet; use privacy: none"
-            )
         refuse_problems(config)
+        if found := list(undeployable_privacy(config)):
+            raise ConsentError("\n".join(found))
         own = read_own(self._home.file, config, self._home.name)
         shown = shown_counts(self._home.file, own.site)
-        told = Told(introduce(config, own.site, own.listed, shown).as_json())
+        introduction = introduce(config, own.site, own.listed, shown)
+        if not tells_weight_bound(config):
+            introduction = replace(introduction, weight_bound=1)
+        told = Told(introduction.as_json())
         words = words_of(config, own.site)
         self._begun, self._agreed, self._playing = _Begun(message, config, own, told, words), None, None
         self._ground = self._side = None
@@ -131,15 +136,27 @@ class ParticipantRun:
     def _agree(self, message: Agree) -> Told:
         """Load the model and make ready to train."""
         if self._agreed == message:
-            return Told()
+            return Told(self._told_facts)
         begun, home = self._has_begun(), self._home
         ground = Ground.of_json(message.ground)
         self._require_own_place(begun, ground)
         config = ground.fill_in(begun.config)
         side, examples = self._built(config, ground)
-        algorithm = side.algorithm(None, None, idle_entropy())
+        side = with_agreed_range(side)
+        config, noise, records = side.config, agreed_noise(side), len(examples.get("train", ()))
+        own = begin_own_privacy(
+            side,
+            home.name,
+            home.file,
+            begun.own.site,
+            records=records,
+            run=begun.message.run,
+            folder=self._folder,
+            tell=home.tell,
+        )
+        algorithm = side.algorithm(None, noise, idle_entropy())
         pace = build_paces(config, ground.participants).get(home.name)
-        task = replace(side.site_task(home.name, examples, pace), mark=self._mark)
+        task = replace(side.site_task(home.name, examples, pace, own.plan), mark=self._mark)
         secure = None
         if not isinstance(config.secure_sum, sections.PlainSum):
             identity, identities = self._keys(ground)
@@ -149,6 +166,7 @@ class ParticipantRun:
                 ground.weight_bound,
                 identities=identities,
                 statistics_like=side.statistics_like(),
+                pack=None if noise is None else side.packing(algorithm, noise),
                 run=begun.message.run,
             )
             secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
@@ -158,12 +176,17 @@ class ParticipantRun:
             algorithm.local,
             task,
             device=side.workspace.device,
+            outbox=own.outbox,
             own_reports=reports,
             secure=secure,
+            charge=own.charges.reserve if own.charges is not None else lambda request: None,
         )
-        self._playing = PlayingSite(site, self._folder / "memory", config.output.checkpoints)
+        self._playing = PlayingSite(
+            site, self._folder / "memory", config.output.checkpoints, settled=own.settle, finished=own.finish
+        )
         self._agreed, self._ground, self._side = message, ground, (side, examples)
-        return Told()
+        self._told_facts = own.facts()
+        return Told(self._told_facts)
 
     def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:
         """Return this side and its encoded rows: what there is, if only ranges were agreed on since."""
@@ -226,11 +249,6 @@ def run_place(folder: Path, run: str) -> Path:
     place = folder / "runs" / run
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return place
-
-
-def forget_run(folder: Path, run: str) -> None:
-    """Delete what a run left with a participant."""
-    shutil.rmtree(run_place(folder, run), ignore_errors=True)
 
 
 def read_run(text: str, home: Home) -> RunConfig:

@@ -7,7 +7,9 @@ checkpoint can call everybody back to the same round.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question
@@ -20,12 +22,26 @@ _MEMORY = re.compile(r"round-(\d{5,})\.safetensors")
 
 
 class PlayingSite:
-    """A site and its memories, in a folder. keep: how many rounds one may have to go back."""
+    """A site and its memories, in a folder.
 
-    def __init__(self, site: Site, folder: Path, keep: int) -> None:
+    keep: how many rounds one may have to go back. settled: is told that a round is over.
+    finished: is told that the run is over, and returns what the coordinator is told then.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        keep: int,
+        *,
+        settled: Callable[[int], None] = lambda number: None,
+        finished: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self._site = site
         self._folder = folder
         self._keep = keep
+        self._settled = settled
+        self._finished = finished
         site.recall(self._recalled(None))
 
     def answer(self, question: Question) -> Answer:
@@ -42,7 +58,7 @@ class PlayingSite:
                 self._site.recall(self._recalled(question.round))
                 return Told()
             case Finish():
-                return Told()
+                return Told(self._finished())
             case _:
                 return self._site.answer(question)
 
@@ -60,6 +76,7 @@ class PlayingSite:
         for number, old in self._memories()[:-1]:
             if number < message.round - self._keep:
                 old.unlink()
+        self._settled(message.round)
         return Told()
 
     def _recalled(self, number: int | None) -> Memory:

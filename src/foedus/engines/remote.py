@@ -127,10 +127,10 @@ class RemoteEngine:
         self._due = dict.fromkeys(self._names, Recall(self._round))
         self._deliver([name for name in self._names if name not in self._absent])
 
-    def finish(self) -> None:
-        """Tell everybody who is there that the run is over."""
-        for _ in self._ask({name: Finish() for name in self._names if name not in self._absent}):
-            pass
+    def finish(self) -> Mapping[ParticipantId, Told]:
+        """Tell everybody who is there that the run is over, and return what each tells of it."""
+        answers = self._ask({name: Finish() for name in self._names if name not in self._absent})
+        return {name: answer for name, answer in answers if isinstance(answer, Told)}
 
     def absent(self) -> Collection[ParticipantId]:
         """Return those who are given up until they are found again."""

@@ -34,6 +34,7 @@ class Site:
     reraise: raise its unexpected error instead of answering with a Failure, for debugging.
     outbox: where it keeps its finished replies, so that a round which is redone releases none twice.
     secure: its side of secure sums; it answers none without one.
+    charge: is called before it trains for a request, unless it has finished a reply to it; raises to keep it from that.
     digest: of a training request; several participants of one process are sent the same.
     """
 
@@ -49,6 +50,7 @@ class Site:
         own_reports: OwnReports | None = None,
         secure: SecureAnswers | None = None,
         digest: Callable[[Train], str] = lambda request: request_digest(request).hex(),
+        charge: Callable[[Train], None] = lambda request: None,
     ) -> None:
         self.name = name
         self.memory: Memory = {}
@@ -61,6 +63,7 @@ class Site:
         self._own_reports = own_reports
         self._secure = secure
         self._digest = digest
+        self._charge = charge
 
     def answer(self, request: Request) -> Reply:
         """Return the reply; what goes wrong becomes a Failure. What training leaves to remember waits for `settle`.
@@ -79,6 +82,8 @@ class Site:
             if self._outbox is not None and isinstance(request, Train):
                 reply, memory = self._answer_once(self._outbox, request, before)
             else:
+                if isinstance(request, Train):
+                    self._charge(request)
                 reply, memory = answer(self._local, self._task, request, before, self._note())
             if memory is not before:
                 _check_memory(memory)
@@ -114,6 +119,7 @@ class Site:
         number, digest = request.broadcast.clock.round + 1, self._digest(request)
         if (kept := outbox.get(self.name, number, digest, self._device)) is not None:
             return kept
+        self._charge(request)
         reply, memory = answer(self._local, self._task, request, before)
         if isinstance(reply, LocalUpdate):
             outbox.put(self.name, number, digest, reply, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from foedus.core.entropy import Entropy
 from foedus.core.errors import RunFolderError, SecureSumError
 from foedus.engines.answer_journal import AnswerJournal
 from foedus.engines.in_process import InProcessEngine
+from foedus.federation.collect import drive
 from foedus.federation.messages import (
     Clock,
     DryRound,
@@ -173,6 +175,16 @@ def test_a_round_is_answered_once_though_it_is_asked_for_twice() -> None:
     assert play_round(hidden, before)[1].reason is not None
 
 
+def test_one_set_of_figures_is_answered_once_under_whatever_number_the_coordinator_asks_for_it() -> None:
+    hidden = secure(fedavg())
+    request = Evaluate(start(hidden.algorithm).params, "test", 1)
+    under = {
+        number: drive(hidden.collect_evaluation(list(TASKS), request, number), hidden.engine) for number in (2, 1, 3)
+    }
+    assert {number: bool(collected.union) for number, collected in under.items()} == {1: True, 2: False, 3: False}
+    assert all("round" in reason for reason in under[2].left_out.values())
+
+
 def test_a_weight_above_the_agreed_one_keeps_its_participant_out() -> None:
     name = next(iter(TASKS))
     hidden = secure(fedavg(), tasks={**TASKS, name: replace(TASKS[name], weight=33.0)})
@@ -220,6 +232,33 @@ def test_a_journal_remembers_over_a_crash_and_a_line_cut_short_was_never_answere
     path.write_text("nonsense\n")
     with pytest.raises(RunFolderError, match="damaged"):
         AnswerJournal(path)({"d": b"4"})
+
+
+def test_two_processes_with_one_journal_do_not_both_answer(tmp_path: Path) -> None:
+    one, other = (AnswerJournal(tmp_path / "sums.jsonl") for _ in range(2))
+    one({"a": b"1"})
+    other({"b": b"2"})  # both have read the file by now
+    one({"c": b"3"})
+    with pytest.raises(SecureSumError, match="gives one only"):
+        other({"c": b"3"})
+    with pytest.raises(SecureSumError, match="gives one only"):
+        one.refuse(["b"])
+    (tmp_path / "sums.jsonl").write_text("")
+    with pytest.raises(RunFolderError, match="damaged"):
+        one({"d": b"4"})
+
+
+def test_a_new_journal_is_on_disk_in_its_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    AnswerJournal(tmp_path / "run" / "sums.jsonl")({"a": b"1"})
+    assert {str(tmp_path), str(tmp_path / "run"), str(tmp_path / "run" / "sums.jsonl")} <= set(synced)
 
 
 def test_entropy_of_a_side_is_secret_unless_told() -> None:

@@ -60,6 +60,7 @@ def test_a_small_cohort_shares_with_all_and_needs_more_than_two_thirds(participa
     assert chosen.neighbours == participants - 1
     assert chosen.share_threshold == chosen.survivors_needed == 2 * participants // 3 + 1
     assert chosen.colluders >= (participants - 1) // 3
+    assert chosen.survivors_needed - chosen.colluders >= 2, "a sum over one is that one's own"
     # Two sets of survivors, each signed by the threshold, share an honest signer.
     assert 2 * chosen.survivors_needed - participants > chosen.colluders
 

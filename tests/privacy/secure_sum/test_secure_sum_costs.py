@@ -9,7 +9,7 @@ from foedus.federation.protocols import ServerState
 from foedus.federation.round import play_round
 from foedus.privacy.secure_sum.contents import Scale, contents_of_updates
 from foedus.privacy.secure_sum.cost import Load, cost_of_masks, cost_of_none, masks_of
-from foedus.privacy.secure_sum.graph import shape
+from foedus.privacy.secure_sum.graph import shape, tolerated_colluders, withstood_colluders
 from foedus.privacy.secure_sum.masks import Layout
 from foedus.privacy.secure_sum.terms import Rules
 from foedus.strategies.fedavg import fedavg
@@ -51,3 +51,16 @@ def test_seconds_grow_with_the_vector_and_with_the_cohort() -> None:
 def test_a_participant_has_a_mask_with_each_who_picked_the_other(participants: int) -> None:
     known = shape(participants, Rules())
     assert known.neighbours < masks_of(known) <= participants
+
+
+@pytest.mark.parametrize(("min_cohort", "threshold", "withstood"), [(3, 0, 1), (6, 0, 3), (8, 0, 6), (3, 9, 7)])
+def test_what_is_said_to_be_withstood_holds_for_the_smallest_group_that_the_coordinator_may_choose(
+    min_cohort: int, threshold: int, withstood: int
+) -> None:
+    rules = Rules(min_cohort, threshold)
+    for size in range(rules.least_survivors, 10):
+        assert withstood <= tolerated_colluders(size, rules)
+        assert rules.survivors_needed(size) - withstood >= 2
+    assert withstood_colluders(9, rules) == withstood
+    said = cost_of_masks(Load(names_of(9), 10, 20, Layout(((32, 1),))), rules).protects
+    assert f"groups of {rules.least_survivors} or more, also if {withstood} of them" in said

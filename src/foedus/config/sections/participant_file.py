@@ -64,6 +64,9 @@ class Budget(Section):
     """The chance that epsilon does not hold; it must be less than 1 / n."""
     name: Word | None = None
     """The ledger's name for these data: data that are the same keep one name. Left out: the organisation's name."""
+    unit: Literal["record", "block", "participant"] = "record"
+    """What epsilon is for: each record, each block of text, or all that this organisation sends (privacy:
+    participants). Runs that spend of another unit are refused."""
 
 
 class AllowedModel(Section):
@@ -108,10 +111,14 @@ class Allow(Section):
     coordinator opens this organisation's update (secure_sum: ckks)."""
     unreviewed: bool = False
     """Whether runs may rely on cryptography that nobody outside has reviewed (secure_sum: threshold)."""
+    min_cohort: Annotated[Whole, Field(ge=2)] = 3
+    """The fewest participants whose sum, this organisation's update in it, the coordinator may see
+    (secure_sum.min_cohort of a run must be as many)."""
     own_figures: bool = False
     """Whether runs may show figures of this organisation alone (evaluation.per_site)."""
     without_privacy: bool = True
-    """Whether runs may do without differential privacy. false asks of each for privacy: records, within `budget`."""
+    """Whether runs may do without differential privacy. false asks of each for privacy: records, or
+    participants with mechanism distributed, within `budget`."""
     public_evaluation: bool = False
     """Whether a run with differential privacy may measure on these held-out rows and show exact figures, which epsilon
     does not cover (privacy.evaluation: public)."""
@@ -138,6 +145,9 @@ class ParticipantFile(Section):
     """Which runs take these data."""
     budget: Budget | None = None
     """The most privacy that runs may spend. Needed for runs with differential privacy."""
+    ledgers: Word | None = None
+    """The folder of the ledger that says what was spent. It must outlast everything else. Left out: this user's, as
+    `foedus privacy ledger` shows it."""
     limits: Limits = Limits()
     """How much a run may take."""
     show: tuple[Count, ...] = ()

@@ -116,7 +116,7 @@ class Distributed(Section):
     in a byte up to 8, and in two above."""
     colluders: Annotated[Whole, Field(ge=0)] = 1
     """How many participants may join what they know, their own noise among it, with each other and the coordinator. 1
-    covers the coordinator and any single participant."""
+    covers the coordinator and any single participant; 0 covers no participant, for each knows its own noise."""
 
 
 Mechanism = Annotated[

@@ -26,7 +26,8 @@ class HiddenSum(Section):
     """The most that a participant may count by. Left out: 1 with uniform weights; the most training rows that a
     participant has, rounded up to a power of two; or, where tokens count, from the dry round."""
     min_cohort: Annotated[Whole, Field(ge=2)] = 3
-    """With fewer participants in a sum, participants take no part."""
+    """With fewer participants in a sum, participants take no part. A coordinator that lies can make groups of as few:
+    choose it larger, by two at least, than the number of participants that may side with it."""
 
 
 class SurvivingSum(HiddenSum):

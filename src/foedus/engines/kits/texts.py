@@ -129,6 +129,7 @@ allow:
   # strategies: [fedavg, fedprox]
   # rounds: 50                # the most rounds of a run
   # plain_sums: true          # let the coordinator see your update by itself
+  # min_cohort: 3             # the fewest whose sum, yours in it, the coordinator may see
   # shared_key: true          # take runs with secure_sum: ckks, whose key every participant holds
   # unreviewed: true          # take runs with secure_sum: threshold, which nobody outside has reviewed
   # own_figures: true         # let reports show metrics of your organisation alone

@@ -25,7 +25,7 @@ def with_clipped_uploads(algorithm: Algorithm, plan: DistributedPlan) -> Algorit
     Weights are uniform. The step sees how many are in the sum, which is no secret here, and no metrics or counts.
     A participant whose update is not finite uploads zeros, and remembers nothing of the round: nobody is told.
     Guarantee: none by itself. With secure sums of NoisedPacking for the same plan, one use of `plan.event` in each
-        round that a participant takes part in, towards everyone, the coordinator and `plan.colluders` others included.
+        round that a participant takes part in, towards everyone who adds no noise, and `plan.colluders` who do.
     Raises: ConfigError if the strategy's updates hold what cannot be clipped and noised with the rest, or are
         compressed.
     """

@@ -50,8 +50,8 @@ def cost_of_ckks(load: Load, rules: Rules) -> Cost:
         participant_seconds=ciphertexts * (encrypting + opening / count),
         coordinator_seconds=ciphertexts * count * adding,
         protects=(
-            f"the coordinator sees one sum over {needed} or more of {count}, also if it lies; "
-            f"{count - needed} may vanish"
+            f"the coordinator sees one sum over {needed} or more of {count}; if it lies, sums over groups of "
+            f"{rules.least_survivors} or more; {count - needed} may vanish"
         ),
         does_not_protect=(
             "against a single participant that sides with the coordinator, for each holds the key to everything; what "

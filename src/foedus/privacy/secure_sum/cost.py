@@ -17,7 +17,7 @@ from foedus.core.entropy import Entropy
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.secure_sum import keys
 from foedus.privacy.secure_sum.field import SHARES
-from foedus.privacy.secure_sum.graph import Shape, shape
+from foedus.privacy.secure_sum.graph import Shape, shape, withstood_colluders
 from foedus.privacy.secure_sum.masks import Layout, add_masks_in_place, add_vector_in_place
 from foedus.privacy.secure_sum.messages import (
     SEALED_BYTES,
@@ -103,8 +103,10 @@ def cost_of_masks(load: Load, rules: Rules) -> Cost:
         participant_seconds=participant,
         coordinator_seconds=coordinator,
         protects=(
-            f"the coordinator sees one sum over {known.survivors_needed} or more of {known.participants}, also if it "
-            f"lies and {known.colluders} side with it; {known.dropouts} may vanish"
+            f"the coordinator sees one sum over {known.survivors_needed} or more of {known.participants}; if it lies, "
+            f"sums over groups of {rules.least_survivors} or more, also if "
+            f"{withstood_colluders(len(load.names), rules)} of them side with it (min_cohort decides on both); "
+            f"{known.dropouts} may vanish"
         ),
         does_not_protect=(
             "what sums tell, of several rounds together above all, which only differential privacy bounds; against "

@@ -279,7 +279,7 @@ class SecureSide:
                 contents = contents_of_evaluations(sums.statistics_like, sums.scale)
                 draft = sums.kind.draft(contents.layout)
                 write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
-                terms = sums.terms(of, Terms.decode(step.message).round, contents)
+                terms = sums.terms(of, of.round, contents)  # its own: the coordinator could name any number
             case DryRound() | CountPairs(), Counts() if sums.pack is not None:
                 raise ParticipantError("it adds noise to what it sends, and nobody adds any to counts")
             case DryRound() | CountPairs(), Counts():

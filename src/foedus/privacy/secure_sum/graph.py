@@ -33,7 +33,8 @@ class Shape:
 
     neighbours: how many others each picks as holders, beside itself. share_threshold: how many of the
     neighbours + 1 holders open a secret. survivors_needed: how many of the roster must agree.
-    colluders: how many may side with the coordinator. dropouts: how many may vanish after the roster stands.
+    colluders: how many may side with the coordinator, while the smallest sum is over two others at least.
+    dropouts: how many may vanish after the roster stands.
     privacy_log2, failure_log2: chances of the draw, as powers of 2; -inf is never.
     """
 
@@ -80,7 +81,7 @@ def shape(participants: int, rules: Rules) -> Shape:
             neighbours=participants - 1,
             share_threshold=needed,
             survivors_needed=needed,
-            colluders=tolerated_colluders(participants, rules),
+            colluders=min(tolerated_colluders(participants, rules), needed - 2),
             dropouts=participants - needed,
             privacy_log2=-math.inf,
             failure_log2=-math.inf,
@@ -114,6 +115,18 @@ def tolerated_colluders(participants: int, rules: Rules) -> int:
     if participants < COMPLETE_BELOW:
         return 2 * needed - participants - 1
     return participants * rules.corrupt_per_mille // PER_MILLE
+
+
+def withstood_colluders(participants: int, rules: Rules) -> int:
+    """Return how many of so many may side with a coordinator that also chooses who is in which sum.
+
+    It may ask any group that the rules allow. In the worst one, two others at least are in the sum, and it opens no
+    further.
+    Raises: SecureSumError if so many are too few for these rules.
+    """
+    rules.survivors_needed(participants)
+    sizes = range(rules.least_survivors, participants + 1)
+    return min(min(tolerated_colluders(size, rules), rules.survivors_needed(size) - 2) for size in sizes)
 
 
 def _threshold(n: int, k: int, corrupt: int, dropouts: int, needed: int) -> tuple[int, float, float] | None:

@@ -63,7 +63,8 @@ def cost_of_threshold(load: Load, rules: Rules) -> Cost:
         participant_seconds=participant,
         coordinator_seconds=coordinator,
         protects=(
-            f"the coordinator sees one sum over all {count}, also if it lies and all but two side with it. "
+            f"the coordinator sees one sum over all {count}; if it lies, sums over groups of {rules.min_cohort} or "
+            f"more, also if {rules.min_cohort - 2} of them side with it (min_cohort decides on both). "
             "Experimental: not reviewed by anybody outside"
         ),
         does_not_protect=(
