@@ -23,6 +23,7 @@ def to_all(way: Courier, sites: list[str], content: bytes) -> float:
     for _, answer in way.ask(dict.fromkeys(sites, letter)):
         assert not isinstance(answer, Silence), answer
         assert len(answer) == len(content)
+        del answer  # as the engine does, before it asks for the next one
     return time.perf_counter() - began
 
 

@@ -31,10 +31,10 @@ from foedus.federation.run_folder import RunFolder
 class Played:
     """A run of three organisations whose carrier can be cut. observe: sees every event of it."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], **allow: Any) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], at: Path | None = None, **allow: Any) -> None:
         self.made, self.pins = organisations(folder, data_of(folder), models=[str(config["model"]["path"])], **allow)
         self.way, self.carrier = courier(self.made, Patience(lost=0.5, still=60, least=60))
-        self.folder = RunFolder(folder / "deployed")
+        self.folder = RunFolder(at or folder / "deployed")
         self.told: list[tuple[str, str]] = []
         enqueue(load_config(config), self.folder)
 

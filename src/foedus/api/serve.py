@@ -84,6 +84,8 @@ def serve_coordinator(
 
 def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
     """Play one run to its end, or write down why that cannot be."""
+    from safetensors import SafetensorError
+
     from foedus.api.coordinate import Federated, coordinate
     from foedus.config.signed_run import PASSPHRASE
 
@@ -106,8 +108,10 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
             courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
         )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
-    except OSError as error:  # a full disk, above all: the run waits for room, and goes on from its last whole round
-        trouble = f"{run.path} cannot be written: {error.strerror or type(error).__name__}; it is tried again"
+    except (OSError, SafetensorError) as error:
+        # a full disk, above all: the run waits for room, and goes on from its last whole round
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        trouble = f"{run.path} cannot be written: {why}; it is tried again"
         tell(trouble)
         state.waits(trouble)
         time.sleep(TROUBLE_S)

@@ -224,7 +224,9 @@ class RemoteEngine:
                 answer = decode_answer(came, self._limits)
             except MessageError as error:
                 answer = Failure(f"sent a reply that cannot be read: {error}")
+            del came
             yield name, answer
+            del answer  # the next one is put together while this generator waits for it
 
     def _most(self, question: Question) -> int:
         """Return the bytes that an answer may have."""

@@ -29,7 +29,10 @@ _NAME = re.compile(r"round-(\d{5,})")
 
 
 def save_trees(path: Path, trees: Trees) -> None:
-    """Write named trees to a safetensors file and wait until the disk has it."""
+    """Write named trees to a safetensors file and wait until the disk has it.
+
+    Raises: OSError if it cannot be written, a full disk among others.
+    """
     flat: dict[str, Tensor] = {}
     storages = set()
     for tree_name, tree in trees.items():
@@ -40,7 +43,13 @@ def save_trees(path: Path, trees: Trees) -> None:
             storages.add(kept.untyped_storage().data_ptr())
             flat[f"{tree_name}/{name}"] = kept
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(flat, path)
+    try:
+        save_file(flat, path)
+    except SafetensorError as error:  # it tells the system's error in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
     sync(path)
 
 

@@ -55,6 +55,7 @@ def drive(collector: Collector[T], engine: Engine, notice: Callable[[Participant
                 if notice is not None:
                     notice(sender, reply)
                 collector.send((sender, reply))
+                del reply  # large, and the next one comes in now
             requests = collector.send(None)
     except StopIteration as finished:
         result: T = finished.value
@@ -79,6 +80,7 @@ def phase(requests: Requests, accept: Callable[[ParticipantId, Reply], None]) ->
                 del left_out[sender]
             except ParticipantError as error:
                 left_out[sender] = str(error)
+        del reply, received  # large, and the next one comes in now
         received = yield None
     return left_out
 

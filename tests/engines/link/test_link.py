@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foedus.core.errors import LinkError
-from foedus.engines.link.courier import Courier, LinkLost, Patience
+from foedus.engines.link.courier import PIECES_UNDER_WAY, Courier, LinkLost, Patience
 from foedus.engines.link.frames import Header
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
@@ -185,3 +186,54 @@ def test_nothing_is_set_aside_for_an_answer_longer_than_was_asked_for() -> None:
     [(_, answer)] = way.ask({"a": Letter("r", "train", [b"x"], most=10)})
     assert answer == Silence("announced an answer of 11 bytes", reached=True)
     assert list(way.ask({"a": Letter("r", "train", [b"x"], most=11)})) == [("a", bytearray(b"x" * 11))]
+
+
+class Counted:
+    """A carrier to mailboxes that counts the calls under way which carry pieces. lost: calls that fail first."""
+
+    def __init__(self, mailboxes: Mapping[str, Mailbox]) -> None:
+        self._mailboxes = mailboxes
+        self._lock = threading.Lock()
+        self._under_way = self.most = 0
+        self.lost: set[str] = set()
+
+    def call(self, name: str, header: Header, body: list[memoryview], timeout_s: float) -> tuple[Header, bytearray]:
+        with self._lock:
+            if name in self.lost:
+                self.lost.remove(name)
+                raise LinkLost("its connection broke")
+            carries = bool(body) or "from" in header
+            self._under_way += carries
+            self.most = max(self.most, self._under_way)
+        time.sleep(0.005 * carries)
+        answer, content = self._mailboxes[name].handle(header, bytearray(b"".join(body)))
+        with self._lock:
+            self._under_way -= carries
+        return answer, bytearray(b"".join(content))
+
+
+def test_few_pieces_are_under_way_at_once_however_many_take_part() -> None:
+    carrier = Counted({str(number): started() for number in range(6)})
+    content = bytes(2 * PIECE_BYTES + 1)
+    for _, answer in Courier(carrier, QUICK).ask(dict.fromkeys(carrier._mailboxes, Letter("r", "train", [content]))):
+        assert not isinstance(answer, Silence)
+    assert 1 < carrier.most <= PIECES_UNDER_WAY
+
+
+def test_whoever_waits_for_a_turn_holds_no_piece_and_has_missed_no_deadline() -> None:
+    carrier = Counted({name: started() for name in ("a", "b", "c", "d")})
+    way = Courier(carrier, Patience(lost=0.5, still=30, least=30))
+    got: list[bool] = []
+    for name, answer in way.ask(dict.fromkeys(carrier._mailboxes, Letter("r", "train", [bytes(PIECE_BYTES)]))):
+        if not got:
+            time.sleep(1.5)  # longer than whoever is gone is waited for
+            carrier.lost = {"a", "b", "c", "d"} - {name}  # and then one call fails, as on any network
+        got.append(isinstance(answer, Silence))
+    assert got == [False] * 4
+    mailbox = started()
+    mailbox.handle(
+        {"op": "put", "id": "1", "run": "r", "kind": "k", "at": 0, "total": PIECE_BYTES, "wait": 9},
+        bytearray(PIECE_BYTES),
+    )
+    header, content = mailbox.handle({"op": "get", "id": "1"}, bytearray())
+    assert (header["state"], content) == ("done", [])

@@ -49,17 +49,24 @@ def _lane(client: Any, context: Any) -> None:
             connection.connect(str(Path(os.environ[LINK]) / HUB))
             send_frame(connection, {"site": client.name})
             while True:
-                frame, body = receive_frame(connection)
-                answer, content = _called(client, frame, bytes(body))
-                send_frame(connection, answer, [content])
+                _pass_on(connection, client)
         except OSError:
             return  # the coordinator is gone, or wants no more of this job
 
 
-def _called(client: Any, frame: Any, body: bytes) -> tuple[dict[str, Any], bytes]:
+def _pass_on(connection: socket.socket, client: Any) -> None:
+    """Carry one frame there and its answer back; a lane that waits for the next one holds neither."""
+    frame, body = receive_frame(connection)
+    answer, content = _called(client, frame, body)
+    send_frame(connection, answer, [content])
+
+
+def _called(client: Any, frame: Any, body: bytearray) -> tuple[dict[str, Any], bytes]:
     """Return a site's answer to a frame, or that there is none."""
     try:
-        header, content = client(timeout=float(frame["timeout"])).call(json.dumps(frame["header"]).encode(), body)
+        header, content = client(timeout=float(frame["timeout"])).call(
+            json.dumps(frame["header"]).encode(), bytes(body)
+        )
         return {"header": json.loads(header)}, content
     except Exception as error:  # noqa: BLE001 - whatever FLARE raises, the call did not get through
         return {"header": None, "error": type(error).__name__}, b""

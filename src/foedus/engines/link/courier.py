@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch is not for processes that only carry bytes
 WAIT_S = 5.0  # that one call waits for an answer which is not there yet
 PING_S = 3.0
 PIECES_AT_ONCE = 3  # of one message
-PIECES_UNDER_WAY = 6  # of all messages, so that what FLARE holds does not grow with the number of participants
+PIECES_UNDER_WAY = 3  # of all messages: FLARE holds some twenty times as much as is under way
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
 
@@ -113,6 +113,7 @@ class Courier:
                 for _ in letters:
                     name, answer, holds_room = answers.get()
                     yield name, answer
+                    del answer  # it would lie here until the next one is whole
                     if holds_room:
                         room.release()
             finally:
@@ -183,9 +184,7 @@ class _Delivery:
 
         def put(at: int) -> tuple[Header, bytearray]:
             wait = WAIT_S if total <= PIECE_BYTES else 0
-            header, body = self._call(
-                {"op": "put", "at": at, "wait": wait, **about, "drop": drop}, self._parcel.cut(at)
-            )
+            header, body = self._call_with_piece({"op": "put", "at": at, "wait": wait, **about}, self._parcel.cut(at))
             if header.get("state") == "failed":
                 self._total(header)  # raises the reason
             return header, body
@@ -201,14 +200,14 @@ class _Delivery:
         if len(body) == total:
             self._courier._fetched[self._name] = self._number
             return body
-        if len(body) != PIECE_BYTES:
+        if body or total <= PIECE_BYTES:
             raise MessageError("sent an answer whose pieces do not fit together")
         while not self._room.acquire(timeout=1.0):
             if self._given_up.is_set():
                 raise LinkLost("nobody waits for its answer any more")
         self.holds_room = True
+        self._heard = time.monotonic()  # until now it was not asked: whoever waits for a turn has missed nothing
         whole = bytearray(total)
-        whole[:PIECE_BYTES] = body
 
         def get(at: int) -> None:
             found, piece = self._call_with_piece({"op": "get", "id": self._number, "from": at}, [])
@@ -216,7 +215,7 @@ class _Delivery:
                 raise MessageError("sent an answer whose pieces do not fit together")
             whole[at : at + len(piece)] = piece
 
-        _side_by_side(get, range(PIECE_BYTES, total, PIECE_BYTES))
+        _side_by_side(get, range(0, total, PIECE_BYTES))
         self._courier._fetched[self._name] = self._number
         return whole
 

@@ -125,8 +125,10 @@ class Mailbox:
         if message.failure is not None:
             return {"state": "failed", "reason": message.failure}, []
         assert message.answer is not None, "what is done has an answer or a failure"
-        at = _whole(header, "from") if "from" in header else 0
-        return {"state": "done", "total": message.answer.size}, message.answer.cut(at, PIECE_BYTES)
+        done = {"state": "done", "total": message.answer.size}
+        if "from" not in header and message.answer.size > PIECE_BYTES:
+            return done, []  # who asked fetches it when there is room for all of it
+        return done, message.answer.cut(_whole(header, "from") if "from" in header else 0, PIECE_BYTES)
 
     def _loop(self) -> None:
         while True:

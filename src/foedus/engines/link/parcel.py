@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PIECE_BYTES = 1 << 23
+PIECE_BYTES = 1 << 22
 
 
 class Parcel:

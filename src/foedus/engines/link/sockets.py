@@ -152,6 +152,10 @@ class Door:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, MessageError):
             while True:
-                header, body = receive_frame(connection)
-                answer, content = self._mailbox.handle(header, body)
-                send_frame(connection, answer, content)
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        """Answer one frame; while the next one is awaited, neither is held."""
+        header, body = receive_frame(connection)
+        answer, content = self._mailbox.handle(header, body)
+        send_frame(connection, answer, content)
