@@ -80,7 +80,7 @@ def test_in_secure_sums_nothing_but_the_introduction_is_seen_alone(
     tmp_path: Path, kind: str, allowed: dict[str, bool]
 ) -> None:
     config = small_run(tmp_path, secure_sum={"kind": kind, "min_cohort": 2}, evaluation={"per_site": False})
-    found = _dry(tmp_path, config, **allowed)
+    found = _dry(tmp_path, config, min_cohort=2, **allowed)
     assert [phase.alone for phase in found.phases] == [True, False, False]
     assert found.phases[1].size > sum(item.size for item in found.phases[1].items)
 
