@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from math import ceil
 from typing import Any, assert_never
@@ -19,6 +20,7 @@ TRIED = (
     "Settings that were chosen by trying them on the same rows cost privacy too. Of these attempts, only runs that the "
     "ledger knows are counted."
 )
+AGAINST_ALL = "everyone but the participant that holds it, the coordinator included"
 
 
 def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: int) -> Mapping[str, Any]:
@@ -29,7 +31,7 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     privacy = config.privacy
     assert not isinstance(privacy, sections.NoPrivacy), "there is nothing to promise"
     neighbours = "adding or removing one {unit}"
-    accountant = f"privacy-loss distributions, dp-accounting {version('dp-accounting')}"
+    accountant = _by_distributions()
     match plans:
         case DistributedPlan():
             unit, delta = str(plans.unit), plans.delta
@@ -45,30 +47,9 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
             assert isinstance(privacy, sections.RecordPrivacy), "the plans are of this section"
             unit, delta = str(next(iter(plans.values())).unit), joint_delta(privacy, plans)
             facts, limits = _of_records(privacy, plans, rounds)
-            against = "everyone but the participant that holds it, the coordinator included"
-    private = privacy.noise == "secret"
-    promise = (
-        f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against {against}, as far "
-        f"as {neighbours.format(unit=unit)} goes"
-    )
-    reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
-    return {
-        "kind": privacy.kind,
-        "unit": unit,
-        "epsilon": epsilon,
-        "delta": delta,
-        "private": private,
-        "statement": f"{promise[0].upper()}{promise[1:]}." if private else f"{reproducible}{promise}.",
-        "facts": {
-            "unit": unit,
-            "epsilon": upwards(epsilon),
-            "delta": f"{delta:g}",
-            "neighbours": neighbours.format(unit=unit),
-            "accountant": accountant,
-            **facts,
-        },
-        "limits": [*limits, *_measured(privacy), TRIED],
-    }
+            against = AGAINST_ALL
+    neighbours = neighbours.format(unit=unit)
+    return _told(privacy, _Hidden(unit, epsilon, delta, against, neighbours, accountant), facts, limits)
 
 
 def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: float) -> Mapping[str, Any]:
@@ -78,13 +59,7 @@ def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: fl
     """
     privacy = config.privacy
     assert isinstance(privacy, sections.RecordPrivacy), "others have no plans of their own"
-    unit, private = "record" if privacy.record == "row" else "block", privacy.noise == "secret"
-    neighbours = f"adding or removing one {unit}"
-    promise = (
-        f"each {unit} is hidden with epsilon {upwards(epsilon)} and delta {delta:g} against everyone but the "
-        f"participant that holds it, the coordinator included, as far as {neighbours} goes"
-    )
-    reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
+    unit = "record" if privacy.record == "row" else "block"
     batch = config.local.batch_size * config.local.accumulation
     limits = [f"One {unit} is hidden, not a person: whoever has k of them is hidden with k times epsilon at best."]
     if privacy.delta == "auto":
@@ -92,28 +67,63 @@ def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: fl
             f"Each participant's own delta is 1 / (10 n) of its own n {unit}s, which are at least a batch; the delta "
             "here is that of a batch, so that it tells nobody's n."
         )
+    facts = {
+        "mechanism": "DP-SGD: gradients clipped record by record, Poisson batches, Gaussian noise on their sum",
+        "clip norm": f"{privacy.clip_norm:g}",
+        "noise multiplier": "each participant's own, by its number of records",
+        "expected batch": f"{batch:g} {unit}s",
+        "steps of a participant": str(config.local.steps or "by its size"),
+        "one person's records": "lie at one participant",
+    }
+    hidden = _Hidden(unit, epsilon, delta, AGAINST_ALL, f"adding or removing one {unit}", _by_distributions())
+    return _told(privacy, hidden, facts, limits)
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """One of what, by how much, from whom, as far as which difference between data goes, and by whose reckoning."""
+
+    unit: str
+    epsilon: float
+    delta: float
+    against: str
+    neighbours: str
+    accountant: str
+
+
+def _told(
+    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy,
+    hidden: _Hidden,
+    facts: Mapping[str, str],
+    limits: Sequence[str],
+) -> Mapping[str, Any]:
+    private, epsilon, delta = privacy.noise == "secret", upwards(hidden.epsilon), f"{hidden.delta:g}"
+    promise = (
+        f"each {hidden.unit} is hidden with epsilon {epsilon} and delta {delta} against {hidden.against}, as far "
+        f"as {hidden.neighbours} goes"
+    )
+    reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
     return {
         "kind": privacy.kind,
-        "unit": unit,
-        "epsilon": epsilon,
-        "delta": delta,
+        "unit": hidden.unit,
+        "epsilon": hidden.epsilon,
+        "delta": hidden.delta,
         "private": private,
         "statement": f"{promise[0].upper()}{promise[1:]}." if private else f"{reproducible}{promise}.",
         "facts": {
-            "unit": unit,
-            "epsilon": upwards(epsilon),
-            "delta": f"{delta:g}",
-            "neighbours": neighbours,
-            "accountant": f"privacy-loss distributions, dp-accounting {version('dp-accounting')}",
-            "mechanism": "DP-SGD: gradients clipped record by record, Poisson batches, Gaussian noise on their sum",
-            "clip norm": f"{privacy.clip_norm:g}",
-            "noise multiplier": "each participant's own, by its number of records",
-            "expected batch": f"{batch:g} {unit}s",
-            "steps of a participant": str(config.local.steps or "by its size"),
-            "one person's records": "lie at one participant",
+            "unit": hidden.unit,
+            "epsilon": epsilon,
+            "delta": delta,
+            "neighbours": hidden.neighbours,
+            "accountant": hidden.accountant,
+            **facts,
         },
         "limits": [*limits, *_measured(privacy), TRIED],
     }
+
+
+def _by_distributions() -> str:
+    return f"privacy-loss distributions, dp-accounting {version('dp-accounting')}"
 
 
 def spent_by_round(plans: Plans, rounds: int, *, composed: bool = False) -> Sequence[float]:

@@ -16,7 +16,6 @@ from foedus.privacy.signing.canonical import signed_bytes
 from foedus.privacy.signing.identity import Identity, PublicKey
 from foedus.privacy.signing.key_files import (
     load_private,
-    names_in,
     parse_public,
     private_path,
     public_path,
@@ -150,12 +149,6 @@ def test_every_name_has_a_file_of_its_own_and_comes_back(name: str) -> None:
 def test_a_name_that_is_no_text_is_refused() -> None:
     with pytest.raises(SignatureError, match="half a character"):
         private_path(Path(), "\ud800")
-
-
-def test_names_come_from_the_private_keys(tmp_path: Path) -> None:
-    for name in ("St. Mary/North", "south"):
-        save_private(private_path(tmp_path, name), Identity.create())
-    assert names_in(tmp_path) == ["St. Mary/North", "south"]
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,7 @@ def test_rosters_that_are_small_or_strange_are_refused() -> None:
         return KeyPledges((*members[:3], replace(members[3], commitment=b"c" * 32))).encode()
 
     refused(SHOW, fewer, "2 participants are on the roster; min_cohort is 3")
-    refused(SHOW, forged, f"what {NAMES[3]} pledged is not signed")
+    refused(SHOW, forged, f"what {NAMES[3]} showed is not signed")
     assert "does not hold what site-0000 pledged" in played(SHOW, others, to=NAMES[:1]).left_out[NAMES[0]]
 
 

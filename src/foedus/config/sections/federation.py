@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from foedus.config.sections.section import Section, Whole
+from foedus.config.sections.section import Section, Whole, matching
 
 COORDINATOR = "coordinator"  # what the coordinator signs as; no organisation may be called so
 
 _HOST = r"(?=.{1,253}$)([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}"
 _MAIL = r"[A-Za-z0-9._%+-]{1,60}@[A-Za-z0-9-]{1,60}(\.[A-Za-z0-9-]{1,60})*\.[A-Za-z]{2,20}"
-
-
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"is '{text}'; must {rule}")
-        return text
-
-    return AfterValidator(check)
 
 
 def _organisations(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,14 +29,14 @@ def _organisations(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Port = Annotated[Whole, Field(ge=1, le=65535)]
-Host = Annotated[str, _matching(_HOST, "be a host's name such as fed.example.org, or an IPv4 address")]
+Host = Annotated[str, matching(_HOST, "be a host's name such as fed.example.org, or an IPv4 address")]
 FederationName = Annotated[
-    str, _matching(_NAME, "begin with a letter or digit, and hold only these and _ -, 63 characters at most")
+    str, matching(_NAME, "begin with a letter or digit, and hold only these and _ -, 63 characters at most")
 ]
 OrganisationName = Annotated[
-    str, _matching(_NAME, "begin with a letter or digit, and hold only these and _ -, 63 characters at most")
+    str, matching(_NAME, "begin with a letter or digit, and hold only these and _ -, 63 characters at most")
 ]
-Mail = Annotated[str, _matching(_MAIL, "have the form of a mail address, such as anna@north.example.org")]
+Mail = Annotated[str, matching(_MAIL, "have the form of a mail address, such as anna@north.example.org")]
 
 
 class Coordinator(Section):

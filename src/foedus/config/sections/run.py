@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from foedus.config.sections.compression import Compression, Uncompressed
 from foedus.config.sections.local import Local
 from foedus.config.sections.model import Model
 from foedus.config.sections.participants import Participants
 from foedus.config.sections.privacy import NoPrivacy, Privacy
-from foedus.config.sections.section import Number, Section, Whole, Word, kinds
+from foedus.config.sections.section import Number, Section, Whole, Word, kinds, matching
 from foedus.config.sections.secure_sum import PlainSum, SecureSum
 from foedus.config.sections.signatures import Signatures, Unsigned
 from foedus.config.sections.strategy import FedAvg, Strategy
@@ -105,27 +104,14 @@ class Output(Section):
     """Experiment trackers that get the metrics; each must be installed. They may send them elsewhere."""
 
 
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    """Accept text that matches, and say the rule otherwise."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(f"is '{text}'; must {rule}")
-        return text
-
-    return AfterValidator(check)
-
-
 RunName = Annotated[
     str,
     Field(max_length=100),
-    _matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "begin with a letter or digit, and hold only these and . _ -"),
+    matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "begin with a letter or digit, and hold only these and . _ -"),
 ]
 Device = Annotated[
     str,
-    _matching(
-        r"auto|cpu|(cuda|mps|xpu)(:[0-9]+)?", "be auto, cpu, cuda, mps or xpu, or one of several, such as cuda:1"
-    ),
+    matching(r"auto|cpu|(cuda|mps|xpu)(:[0-9]+)?", "be auto, cpu, cuda, mps or xpu, or one of several, such as cuda:1"),
 ]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from pydantic_core import PydanticUndefined
 
 
@@ -48,3 +49,14 @@ def kinds(default: str | None = None, schema: Any = PydanticUndefined) -> Before
         return value
 
     return BeforeValidator(expand, json_schema_input_type=schema)
+
+
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """Accept text that matches, and say the rule otherwise."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"is '{text}'; must {rule}")
+        return text
+
+    return AfterValidator(check)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 
 import numpy as np
 
@@ -21,15 +19,13 @@ from foedus.privacy.encrypted_sum.messages import (
 from foedus.privacy.encrypted_sum.parameters import DEGREE, Parameters, choose
 from foedus.privacy.encrypted_sum.seal import SEED_BYTES, SharedKey
 from foedus.privacy.encrypted_sum.slots import ciphertexts_of
-from foedus.privacy.secure_sum.cost import Cost, Load
+from foedus.privacy.secure_sum.cost import Cost, Load, least_seconds
 from foedus.privacy.secure_sum.keys import KEY_BYTES
 from foedus.privacy.secure_sum.messages import Agreement, Confirmation, SurvivorList
 from foedus.privacy.secure_sum.roster import Advertisement, Roster
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES
 from foedus.privacy.signing.identity import SIGNATURE_BYTES
-
-_TIMES = 3  # that a step is measured
 
 
 def cost_of_ckks(load: Load, rules: Rules) -> Cost:
@@ -107,14 +103,4 @@ def _seconds(parameters: Parameters) -> tuple[float, float, float]:
         hashed(encrypted, secret, parameters)
         key.decrypt(encrypted)
 
-    return _least(encrypt), _least(add), _least(open_sum)
-
-
-def _least(work: Callable[[], object]) -> float:
-    """Return the least time of a few, in seconds: what the work takes where nothing disturbs it."""
-    taken = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+    return least_seconds(encrypt), least_seconds(add), least_seconds(open_sum)

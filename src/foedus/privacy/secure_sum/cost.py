@@ -37,7 +37,7 @@ from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES
 from foedus.privacy.signing.identity import SIGNATURE_BYTES, Identity
 
-_TIMES = 3  # that a step is measured
+TIMES = 3  # that a step is measured
 
 
 @dataclass(frozen=True)
@@ -188,26 +188,26 @@ def _measured(known: Shape) -> _Rates:
     points = range(1, known.neighbours + 2)
     shares = split(1, known.share_threshold, points, SHARES, entropy)
     # What was computed once is remembered: other messages each time, and other points where the holders differ.
-    signed = iter([(keys.signature_of(identity, bytes([number])), bytes([number])) for number in range(_TIMES + 1)])
+    signed = iter([(keys.signature_of(identity, bytes([number])), bytes([number])) for number in range(TIMES + 1)])
     shift = 0 if known.neighbours == known.participants - 1 else 1
-    held = iter([{point + shift * number: shares[point] for point in points} for number in range(_TIMES + 1)])
+    held = iter([{point + shift * number: shares[point] for point in points} for number in range(TIMES + 1)])
     return _Rates(
-        rounding=_seconds(lambda: quantize(values, grid, vector[0])) / layout.byte_size,
-        masking=_seconds(lambda: add_masks_in_place(vector, mask_keys)) / (len(mask_keys) * layout.byte_size),
-        adding=_seconds(lambda: add_vector_in_place(vector, other)) / layout.byte_size,
-        agreeing=_seconds(lambda: keys.pair_mask_key(keys.agreed(side, public), message, "a", "b")),
-        signing=_seconds(lambda: keys.signature_of(identity, message)),
-        verifying=_seconds(lambda: keys.verify(identity.public, *next(signed), "what was just signed")),
-        splitting=_seconds(lambda: split(1, known.share_threshold, points, SHARES, entropy)),
-        combining=_seconds(lambda: combine(next(held), known.share_threshold, SHARES)),
+        rounding=least_seconds(lambda: quantize(values, grid, vector[0])) / layout.byte_size,
+        masking=least_seconds(lambda: add_masks_in_place(vector, mask_keys)) / (len(mask_keys) * layout.byte_size),
+        adding=least_seconds(lambda: add_vector_in_place(vector, other)) / layout.byte_size,
+        agreeing=least_seconds(lambda: keys.pair_mask_key(keys.agreed(side, public), message, "a", "b")),
+        signing=least_seconds(lambda: keys.signature_of(identity, message)),
+        verifying=least_seconds(lambda: keys.verify(identity.public, *next(signed), "what was just signed")),
+        splitting=least_seconds(lambda: split(1, known.share_threshold, points, SHARES, entropy)),
+        combining=least_seconds(lambda: combine(next(held), known.share_threshold, SHARES)),
     )
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def least_seconds(work: Callable[[], object]) -> float:
     """Return the least time of a few: what the work takes where nothing disturbs it. The first only warms up."""
     work()
     taken = []
-    for _ in range(_TIMES):
+    for _ in range(TIMES):
         began = time.perf_counter()
         work()
         taken.append(time.perf_counter() - began)

@@ -35,6 +35,22 @@ def signature_of(identity: Identity, message: bytes) -> bytes:
     return identity.sign_message(SIGNED, message)
 
 
+def verify_terms(
+    participant: ParticipantId, terms: tuple[bytes, bytes], signature: bytes, message: bytes, identities: Identities
+) -> None:
+    """Return if a participant of a roster signed this message, with its pinned key, and it is of our terms.
+
+    terms: the digests of those in the message, and of ours.
+    Raises: SecureSumError otherwise.
+    """
+    if participant not in identities:
+        raise SecureSumError(f"{participant} is on the roster, but no key is pinned for it")
+    given, ours = terms
+    if given != ours:
+        raise SecureSumError(f"{participant} signed other terms: another model, round or set of rules")
+    verify(identities[participant], signature, message, f"what {participant} showed")
+
+
 def verify(public: PublicKey, signature: bytes, message: bytes, what: str) -> None:
     """Return if the signature is right.
 

@@ -38,11 +38,6 @@ def public_path(folder: Path, name: str) -> Path:
     return folder / (_file_name(name) + PUBLIC)
 
 
-def names_in(folder: Path) -> list[str]:
-    """Return the names whose private keys lie in a folder."""
-    return sorted(unquote(path.name.removesuffix(PRIVATE)) for path in folder.glob(f"*{PRIVATE}"))
-
-
 def _file_name(name: str) -> str:
     """Return a name that every file system takes, whatever participants are called."""
     try:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import SecureSumError
-from foedus.privacy.secure_sum.cost import Cost, Load
+from foedus.privacy.secure_sum.cost import TIMES, Cost, Load, least_seconds
 from foedus.privacy.secure_sum.masks import Layout
 from foedus.privacy.secure_sum.terms import Rules, Terms
 from foedus.privacy.secure_sum.wire import DIGEST_BYTES
@@ -40,8 +38,6 @@ from foedus.privacy.threshold.scheme import (
     joint_key,
     partially_decrypt,
 )
-
-_TIMES = 3  # that a step is measured
 
 
 def cost_of_threshold(load: Load, rules: Rules) -> Cost:
@@ -118,7 +114,7 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
     claim = claim_of(one, key, share.public, sent.mask, b"")
     proof = prove(claim, [share.secret, *sent.made_of], Entropy.secret())
     attempts = polynomials * (ERROR_PAIRS + 1) * ROWS * RING.degree / (1 << WIDE_BITS) + 1
-    contexts = iter(number.to_bytes(1, "big") for number in range(_TIMES))
+    contexts = iter(number.to_bytes(1, "big") for number in range(TIMES + 1))
     loose = masks.rows[0].astype("<i8")
 
     def verified() -> None:
@@ -129,34 +125,24 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
         for _ in range(ROWS):
             RING.add_shifted(loose, loose, 1)
 
-    verifying, shifting = _least(verified), _least(shifted)
+    verifying, shifting = least_seconds(verified), least_seconds(shifted)
 
     def hashed_and_added(mask: Blob) -> None:
         sha256(mask)
         RunningRows.of_masks(one).add(mask)
 
     participant = (
-        _least(lambda: create_key_share(RING, b"", Entropy.secret()))
-        + _least(lambda: joint_key(RING, b"", [share.public] * participants))
-        + polynomials * _least(lambda: encrypt(vector, one, key, Entropy.secret()))
-        + polynomials * participants * _least(lambda: hashed_and_added(sent.mask))
-        + attempts * _least(lambda: prove(claim, [share.secret, *sent.made_of], Entropy.secret()))
+        least_seconds(lambda: create_key_share(RING, b"", Entropy.secret()))
+        + least_seconds(lambda: joint_key(RING, b"", [share.public] * participants))
+        + polynomials * least_seconds(lambda: encrypt(vector, one, key, Entropy.secret()))
+        + polynomials * participants * least_seconds(lambda: hashed_and_added(sent.mask))
+        + attempts * least_seconds(lambda: prove(claim, [share.secret, *sent.made_of], Entropy.secret()))
         + (participants - 1) * (verifying + polynomials * shifting)
-        + polynomials * _least(lambda: partially_decrypt(masks, share, one, Entropy.secret()))
+        + polynomials * least_seconds(lambda: partially_decrypt(masks, share, one, Entropy.secret()))
     )
     coordinator = participants * (verifying + polynomials * shifting) + polynomials * (
-        participants * _least(lambda: sha256(sent.mask))
-        + 2 * participants * _least(lambda: RunningRows.of_bodies(one).add(sent.body))
-        + _least(lambda: combine(bodies, one))
+        participants * least_seconds(lambda: sha256(sent.mask))
+        + 2 * participants * least_seconds(lambda: RunningRows.of_bodies(one).add(sent.body))
+        + least_seconds(lambda: combine(bodies, one))
     )
     return participant, coordinator
-
-
-def _least(work: Callable[[], object]) -> float:
-    """Return the least time of a few, in seconds: what the work takes where nothing disturbs it."""
-    taken = []
-    for _ in range(_TIMES):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return min(taken)

@@ -82,11 +82,7 @@ class KeyPledge:
 
         Raises: SecureSumError otherwise.
         """
-        if self.participant not in identities:
-            raise SecureSumError(f"{self.participant} is on the roster, but no key is pinned for it")
-        if self.terms != terms:
-            raise SecureSumError(f"{self.participant} signed other terms: another model, round or set of rules")
-        keys.verify(identities[self.participant], self.signature, self._unsigned(), f"what {self.participant} pledged")
+        keys.verify_terms(self.participant, (self.terms, terms), self.signature, self._unsigned(), identities)
 
 
 @dataclass(frozen=True)
