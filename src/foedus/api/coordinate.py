@@ -273,7 +273,11 @@ def _set_up(
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:
-        _require_enough_told(config, agreed, ground.participants)
+        try:
+            _require_enough_told(config, agreed, ground.participants)
+        except RoundError:
+            place.unlink()  # whoever goes on with the run asks everybody anew
+            raise
         records = read_records(agreed)
     return ground, notes, records
 

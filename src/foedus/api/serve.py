@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
 from foedus.core.errors import FoedusError, LinkError, RoundError
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
@@ -25,26 +25,12 @@ from foedus.federation.events import Observer, ignore, to_all
 from foedus.federation.run_folder import RunFolder
 from foedus.federation.state import StateFile
 
-RUNS, LOGS, STATE = "runs", "logs", "state"
-FAILED, STOP = "failed.json", "stop"
+LOGS, STATE = "logs", "state"
 TROUBLE_S = 20.0
 PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
 GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
 
 Tell = Callable[[str], None]
-
-
-def runs_of(kit: Kit) -> list[RunFolder]:
-    """Return the runs of a coordinator's kit that are not over, in the order in which they came."""
-    folders = [path for path in (kit.folder / RUNS).glob("*/") if (path / "config.yaml").is_file()]
-    waiting = [path for path in folders if not is_over(path)]
-    return [RunFolder(path) for path in sorted(waiting, key=lambda path: (path / "config.yaml").stat().st_mtime)]
-
-
-def is_over(run: Path) -> bool:
-    """Return whether nothing of a run is left to do: a signed one needs everybody's signature at its end."""
-    signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
-    return ((run / "summary.json").is_file() and signed) or (run / FAILED).is_file()
 
 
 def serve_coordinator(
@@ -73,7 +59,7 @@ def serve_coordinator(
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
         courier = Courier(hub, PATIENCE)
         while True:
-            waiting = runs_of(kit)
+            waiting = waiting_runs(kit.folder)
             for run in waiting[:1]:
                 _play(kit, run, courier, link, observe=observe, tell=tell)
             if not waiting:
@@ -116,7 +102,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
         state.waits(trouble)
         time.sleep(TROUBLE_S)
     except FoedusError as error:
-        (run.path / FAILED).write_text(json.dumps({"reason": str(error), "type": type(error).__name__}))
+        write_failure(run, error)
         state.stopped(str(error))
         tell(f"run {run.path.name} ended: {error}")
 
@@ -126,7 +112,7 @@ def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
 
     def check() -> None:
         if (run.path / STOP).exists():
-            raise RoundError("foedus stop was given; the rounds so far stay recorded")
+            raise RoundError("foedus stop was given; the rounds so far stay recorded, and foedus resume plays on")
 
     return check
 
