@@ -273,11 +273,7 @@ def _set_up(
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:
-        try:
-            _require_enough_told(config, agreed, ground.participants)
-        except RoundError:
-            place.unlink()  # whoever goes on with the run asks everybody anew
-            raise
+        _require_enough_told(config, agreed, ground.participants)
         records = read_records(agreed)
     return ground, notes, records
 

@@ -59,7 +59,8 @@ class Trainers:
     def work(self, run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> list[bytearray]:
         """Return a trainer's answer to a message.
 
-        Raises: ParticipantError if the trainer ends instead, over what begins or ends things a second time; ForgottenError for a run that did not begin here.
+        Raises: ParticipantError if the trainer ends instead, over what begins or ends things a second time;
+            ForgottenError for a run that did not begin here.
         """
         if kind == "begin":
             self._runs.setdefault(run, _Run())
