@@ -197,6 +197,6 @@ def refuse_taken(kit: Kit, name: str) -> RunFolder:
     Raises: LinkError if there is a run of this name.
     """
     place = kit.folder / RUNS / name
-    if place.exists():
+    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
         raise LinkError(f"{place} already holds a run; choose another --name")
     return RunFolder(place)
