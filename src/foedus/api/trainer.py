@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from foedus.config.consent import require_upload
-from foedus.config.own_data import load_participant_file
+from foedus.config.loading import load_participant_file
 from foedus.config.participant import Home, ParticipantRun
 from foedus.config.signed_run import PASSPHRASE
 from foedus.core.errors import FoedusError

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from foedus.core.durable import sync
 from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question, decode_answer, encode_question
 from foedus.engines.codec.tensors import Limits, Piece
 from foedus.engines.way import Letter, Silence, Way
-from foedus.federation.checkpoints import sync
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.messages import (
     CountPairs,
