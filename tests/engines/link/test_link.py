@@ -71,6 +71,30 @@ def test_a_letter_is_answered_whole_and_its_work_done_once_whatever_gets_lost(pa
     assert done == [len(content)]
 
 
+def test_who_was_started_again_over_its_work_is_said_to_have_forgotten_it() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def work(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
+        begun.set()
+        released.wait(30)
+        return [b"late"]
+
+    carrier = Shaky(started(work), [])
+
+    def restart() -> None:
+        begun.wait(30)
+        carrier._mailbox = started()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foedus.engines.link.courier.WAIT_S", 0.05)
+        [(_, answer)] = Courier(carrier, QUICK).ask({"a": Letter("r", "train", [b"x"])})
+    restarting.join()
+    released.set()
+    assert answer == Silence("was started again while it worked, so that its answer is lost", reached=True, forgot=True)
+
+
 def test_a_parcel_is_cut_without_being_put_together() -> None:
     parcel = Parcel([b"abc", b"", bytearray(b"defg"), b"h"])
     assert parcel.size == 8

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from foedus.core.errors import FoedusError, MessageError
+from foedus.core.errors import FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
 from foedus.engines.way import Letter, Silence
@@ -103,7 +103,7 @@ class Courier:
                 answer = Silence(str(lost))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this answer only
                 reason = str(error) if isinstance(error, FoedusError) else f"raised {type(error).__name__}"
-                answer = Silence(reason, reached=True)
+                answer = Silence(reason, reached=True, forgot=isinstance(error, ForgottenError))
             answers.put((name, answer, delivery.holds_room))
 
         with ThreadPoolExecutor(max_workers=max(1, len(letters)), thread_name_prefix="foedus-ask") as pool:
@@ -159,7 +159,7 @@ class _Delivery:
     def run(self) -> bytearray:
         """Return the whole answer.
 
-        Raises: LinkLost if the participant is given up; MessageError if it says that it failed.
+        Raises: LinkLost if the participant is given up; MessageError if it says that it failed, or forgot.
         """
         header, body = self._send()
         self._began = time.monotonic()  # work begins when all of the letter is there
@@ -185,7 +185,7 @@ class _Delivery:
         def put(at: int) -> tuple[Header, bytearray]:
             wait = WAIT_S if total <= PIECE_BYTES else 0
             header, body = self._call_with_piece({"op": "put", "at": at, "wait": wait, **about}, self._parcel.cut(at))
-            if header.get("state") == "failed":
+            if header.get("state") in {"failed", "forgotten"}:
                 self._total(header)  # raises the reason
             return header, body
 
@@ -229,8 +229,10 @@ class _Delivery:
                 return total
             case "failed":
                 raise MessageError(_printable(str(header.get("reason", "failed"))))
+            case "forgotten":
+                raise ForgottenError(_printable(str(header.get("reason", "forgot the run"))))
             case "unknown":
-                raise MessageError("was started again while it worked, so that its answer is lost")
+                raise ForgottenError("was started again while it worked, so that its answer is lost")
             case _:
                 raise MessageError("answered with a frame that makes no sense here")
 
