@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from foedus.core.errors import FoedusError, ForgottenError, MessageError
+from foedus.core.errors import ConfigError, FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
 from foedus.engines.way import Letter, Silence
@@ -26,6 +26,8 @@ PIECES_AT_ONCE = 3  # of one message
 PIECES_UNDER_WAY = 3  # of all messages: FLARE holds some twenty times as much as is under way
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
+PATIENCE_S = 90.0  # that a coordinator lets a participant be out of reach, unless told
+LEAST_PATIENCE_S = 2 * WAIT_S
 
 
 class LinkLost(FoedusError):  # noqa: N818 - it says what happened
@@ -59,6 +61,16 @@ class Patience:
     least: float = 60.0
     slack: float = 5.0
     unhurried: Collection[str] = ("begin", "agree")  # loading a model tells nothing of how far it is
+
+
+def patience_of(lost_s: float) -> Patience:
+    """Return how long to wait for participants of which one may be out of reach so long: all else in proportion.
+
+    Raises: ConfigError if that is shorter than calls take.
+    """
+    if lost_s < LEAST_PATIENCE_S:
+        raise ConfigError(f"--patience is {lost_s:g} s; calls alone take some, so give {LEAST_PATIENCE_S:g} or more")
+    return Patience(lost=lost_s, still=lost_s * 10 / 3, least=lost_s * 4 / 3)
 
 
 @dataclass
