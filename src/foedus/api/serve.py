@@ -154,7 +154,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
     folder: its kit. file: participant.yaml, that of the kit unless told.
     Raises: LinkError if the kit cannot be used; ConfigError if the file is wrong.
     """
-    from foedus.config.own_data import load_participant_file
+    from foedus.config.loading import load_participant_file
 
     require_flare()
     kit = open_kit(folder, "participant")
