@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
-from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.api.desk import answering
+from foedus.api.run_queue import STOP, waiting_runs, write_failure
+from foedus.core.errors import FoedusError, RoundError
+from foedus.engines.desk.server import Desk
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
@@ -59,6 +61,11 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
+        if kit.league.researchers and kit.league.researchers_port is not None:
+            desk = Desk(kit, answering(kit, tell))
+            desk.start()
+            stack.callback(desk.stop)
+            tell(f"researchers reach it at {kit.league.host}:{desk.port}")
         courier = Courier(hub, waiting)
         while True:
             queue = waiting_runs(kit.folder)
@@ -189,14 +196,3 @@ def _sockets() -> Iterator[Path]:
     """Make a folder for sockets that nobody else sees; its path is short, as sockets need it."""
     with tempfile.TemporaryDirectory(prefix="foedus-") as folder:
         yield Path(folder)
-
-
-def refuse_taken(kit: Kit, name: str) -> RunFolder:
-    """Return the folder of a new run in a coordinator's kit.
-
-    Raises: LinkError if there is a run of this name.
-    """
-    place = kit.folder / RUNS / name
-    if place.exists():
-        raise LinkError(f"{place} already holds a run; choose another --name")
-    return RunFolder(place)
