@@ -20,7 +20,7 @@ from foedus.engines.desk.requests import DESK
 from foedus.engines.desk.server import Answering, Desk
 from foedus.engines.kits import certificates
 from foedus.engines.kits.founding import accept, ask, assemble, found
-from foedus.engines.kits.kit import Kit, League, open_kit
+from foedus.engines.kits.kit import Kit, League
 
 ORGANISATIONS = ["north", "south"]
 
@@ -51,9 +51,9 @@ def federation(folder: Path, name: str = "league") -> dict[str, Kit]:
 
 
 @contextmanager
-def desk(kit: Kit, answer: Answering | None = None) -> Iterator[Desk]:
-    """Keep a coordinator's desk open."""
-    opened = Desk(kit, answer or answering(kit), host="127.0.0.1")
+def desk(kit: Kit, answer: Answering | None = None, port: int | None = None) -> Iterator[Desk]:
+    """Keep a coordinator's desk open. port: the kit's unless told; 0 is any that is free."""
+    opened = Desk(kit, answer or answering(kit), host="127.0.0.1", port=port)
     opened.start()
     try:
         yield opened
@@ -99,8 +99,3 @@ def a_run(folder: Path, name: str = "letters", **sections: Any) -> Path:
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(values))
     return path
-
-
-def reopened(kit: Kit) -> Kit:
-    """Return a kit as its folder has it now."""
-    return open_kit(kit.folder)

@@ -67,9 +67,7 @@ def command(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_a_run_is_submitted_as_on_the_coordinators_machine(
-    kits: Mapping[str, Kit], ada: Path, tmp_path: Path
-) -> None:
+def test_a_run_is_submitted_as_on_the_coordinators_machine(kits: Mapping[str, Kit], ada: Path, tmp_path: Path) -> None:
     for name, kit in (("from-ada", ada), ("at-home", kits["coordinator"].folder)):
         code, output = command("submit", a_run(tmp_path, name), "--federation", kit)
         assert code == 0, output

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from foedus.core.errors import FoedusError, LinkError
+from foedus.core.errors import LinkError
 from foedus.engines.kits.kit import COORDINATOR
 from foedus.federation.orders import note_order
 from foedus.federation.run_folder import RunFolder
@@ -38,9 +38,9 @@ def is_complete(run: Path) -> bool:
     return (run / "summary.json").is_file() and signed
 
 
-def write_failure(run: RunFolder, error: FoedusError) -> None:
-    """Write down why a run ended before its last round."""
-    run.write(run.path / FAILED, json.dumps({"reason": str(error), "type": type(error).__name__}))
+def write_failure(run: RunFolder, reason: str, kind: str) -> None:
+    """Write down why a run ended before its last round. kind: the error's type."""
+    run.write(run.path / FAILED, json.dumps({"reason": reason, "type": kind}))
 
 
 def stop(run: Path, by: str = COORDINATOR) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -85,6 +86,7 @@ def _play(
 
     from foedus.api.coordinate import Federated, coordinate
     from foedus.config.signed_run import PASSPHRASE
+    from foedus.engines.site import failure_reason
 
     names = kit.league.organisations
     state = StateFile(run.path, run.path.name, names)
@@ -112,10 +114,13 @@ def _play(
         tell(trouble)
         state.waits(trouble)
         time.sleep(TROUBLE_S)
-    except FoedusError as error:
-        write_failure(run, error)
-        state.stopped(str(error))
-        tell(f"run {run.path.name} ended: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this run, and not those that wait
+        reason = failure_reason(error)
+        write_failure(run, reason, type(error).__name__)
+        state.stopped(reason)
+        tell(f"run {run.path.name} ended: {reason}")
+        if not isinstance(error, FoedusError):
+            tell(traceback.format_exc())  # it is for this machine's log alone
 
 
 def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
