@@ -157,7 +157,7 @@ def set_in_first_bill(**fields: Any) -> Change:
         (lambda privacy: privacy.pop("bills"), "it is no list of bills"),
         (lambda privacy: privacy["bills"][0].update(delta=0.0), "cannot be read"),
         (lambda privacy: privacy["bills"][0].update(more=1), "cannot be read"),
-        (lambda privacy: privacy["bills"].__setitem__(0, {"payer": "north", "sealed": "0"}), "though the number"),
+        (lambda privacy: privacy["bills"].__setitem__(0, {"payer": "north", "sealed": "0" * 64}), "though the number"),
     ],
 )
 def test_bills_that_do_not_fit_the_log_or_the_configuration_are_refused(
@@ -179,7 +179,7 @@ def test_bills_that_do_not_fit_the_log_or_the_configuration_are_refused(
         (set_in_first_bill(sampling_rate=0.1), "of another mechanism than the configured one"),
         (set_in_first_bill(count=1), "the federation was charged 1 times, and the log shows work for 2"),
         (lambda privacy: privacy["bills"].clear(), "no bill says what the run cost the federation"),
-        (lambda privacy: privacy["bills"].append({"payer": "x", "sealed": "0"}), "where nothing in them is secret"),
+        (lambda privacy: privacy["bills"].append({"payer": "x", "sealed": "0" * 64}), "where nothing in them is secret"),
     ],
 )
 def test_a_federation_s_bill_is_of_the_configured_mechanism(hidden: Path, change: Change, reason: str) -> None:
