@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from foedus.api.costs import Over
 from foedus.api.digests import run_digest
 from foedus.api.playing import RunResult, leave_results, play_rounds
 from foedus.api.summary import About, run_summary
@@ -84,8 +85,6 @@ def refuse_undeployable(config: RunConfig) -> None:
     Raises: ConfigError with every reason, one a line.
     """
     found = list(undeployable_privacy(config))
-    if is_signed_run(config) and not isinstance(config.privacy, sections.NoPrivacy):
-        found.append("signatures: do not go with privacy between organisations yet; leave one of them out")
     if isinstance(config.strategy, sections.Custom):
         found.append("strategy: custom is a program, and programs do not travel; use one that is installed everywhere")
     if config.local.replay is not None:
@@ -131,18 +130,31 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             nonlocal start_seconds
             start_seconds = time.perf_counter() - began
 
+        over = Over.read(folder)
+        if over is not None:  # who told what the run cost it works for it no more
+            federation = replace(federation, plan=replace(federation.plan, rounds=over.rounds))
         ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
-        told = {}
+        if over is None:
+            over = Over(ending.state.round, ending.stopped)
+        if signed is not None:
+            _await_all(engine, federated.patience_s)
+        if guard is not None:
+            over = over.ask(engine, folder, federated.notice)
         if signed is None:
-            told = {name: answer.facts for name, answer in engine.finish().items()}
-        summarise = _summarise(side, folder, notes, guard=guard, told=told, start_seconds=lambda: start_seconds)
+            engine.finish()
+        summarise = _summarise(side, folder, notes, guard=guard, told=over.told, start_seconds=lambda: start_seconds)
 
         def sign(summary: Mapping[str, Any]) -> None:
-            if signed is not None:
-                _await_all(engine, federated.patience_s)
-                signed.finish(summary)
-                engine.finish()
+            if signed is None:
+                return
+            if guard is not None:
+                over.require_told(side.ground.participants)
+                signed.check_claim(config, summary)
+            _await_all(engine, federated.patience_s)
+            signed.finish(summary)
+            engine.finish()
 
+        ending = replace(ending, stopped=over.stopped)
         return leave_results(side, ending, folder, observe=observe, summarise=summarise, before_report=sign)
 
 
