@@ -179,7 +179,7 @@ def test_a_coordinator_that_claims_less_than_sealed_bills_come_to_gets_no_signat
         return told_guarantee(guard, replace(spending, epsilon=1.0), rounds)  # in words, too
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("foedus.api.coordinate.told_guarantee", claim_less)
+        patch.setattr("foedus.api.conclude.told_guarantee", claim_less)
         with pytest.raises(SignatureError, match="north, south, west did not sign"):
             run.play(patience_s=0.0)
     reasons = {what for _, what in run.told if "did not take it" in what}

@@ -6,12 +6,11 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from foedus.api.conclude import Played, conclude
 from foedus.api.costs import Over
 from foedus.api.digests import run_digest
-from foedus.api.playing import RunResult, leave_results, play_rounds
-from foedus.api.summary import About, run_summary
+from foedus.api.playing import RunResult, play_rounds
 from foedus.config import sections
 from foedus.config.coordinator import coordinated, plain_federation, run_sampler
 from foedus.config.dump import dump_config, relocate
@@ -25,7 +24,7 @@ from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
 from foedus.config.signed_run import SignedRun, begin_remote_signed_run
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
-from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
+from foedus.config.told_privacy import ToldGuard, read_records, told_guard
 from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
@@ -36,7 +35,7 @@ from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import Failure, ParticipantId
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
-from foedus.federation.run_folder import Record, RunFolder, opened
+from foedus.federation.run_folder import RunFolder, opened
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.signing.identity import Identity
@@ -101,6 +100,9 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
     with opened(folder):
         config = load_config(folder.config)
         began = time.perf_counter()
+        is_founded = (folder.path / GROUND).exists()
+        if not is_founded:  # what was summed for a run that a crash cut off before, nobody answers for again
+            folder.identity.unlink(missing_ok=True)
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
@@ -117,10 +119,11 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             ground = replace(
                 ground, value_range=found.value_range, max_weight=found.max_weight if weighted else ground.max_weight
             )
-            _write_down(folder, ground, notes, records)
             engine.introduce(Agree(ground.as_json()))
             side = replace(side, config=ground.fill_in(config), ground=ground)
             federation = _federation(side, engine, federated.pins, noise, guard)
+        if not is_founded:
+            _write_down(folder, ground, notes, records)
         digest = run_digest(side, folder, noise, {"ground": ground.as_json()})
         signed = _begin_signed(side, federation, folder, engine, federated, inputs=digest)
         federation = federation if signed is None else signed.federation
@@ -134,28 +137,10 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         if over is not None:  # who told what the run cost it works for it no more
             federation = replace(federation, plan=replace(federation.plan, rounds=over.rounds))
         ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
-        if over is None:
-            over = Over(ending.state.round, ending.stopped)
-        if signed is not None:
-            _await_all(engine, federated.patience_s)
-        if guard is not None:
-            over = over.ask(engine, folder, federated.notice)
-        if signed is None:
-            engine.finish()
-        summarise = _summarise(side, folder, notes, guard=guard, told=over.told, start_seconds=lambda: start_seconds)
-
-        def sign(summary: Mapping[str, Any]) -> None:
-            if signed is None:
-                return
-            if guard is not None:
-                over.require_told(side.ground.participants)
-                signed.check_claim(config, summary)
-            _await_all(engine, federated.patience_s)
-            signed.finish(summary)
-            engine.finish()
-
-        ending = replace(ending, stopped=over.stopped)
-        return leave_results(side, ending, folder, observe=observe, summarise=summarise, before_report=sign)
+        over = over or Over(ending.state.round, ending.stopped)
+        played = Played(config, side, folder, engine, notes, guard, signed, start_seconds)
+        patience_s, notice = federated.patience_s, federated.notice
+        return conclude(played, ending, over, observe=observe, notice=notice, patience_s=patience_s)
 
 
 def is_signed_run(config: RunConfig) -> bool:
@@ -188,13 +173,6 @@ def _begin_signed(
     )
 
 
-def _await_all(engine: RemoteEngine, patience_s: float) -> None:
-    """Wait until everybody is there, or this long."""
-    until = time.monotonic() + patience_s
-    while engine.gather() and time.monotonic() < until:
-        time.sleep(min(5.0, patience_s))
-
-
 def _federation(
     side: Side, engine: RemoteEngine, pins: Pins | None, noise: DistributedPlan | None, guard: ToldGuard | None
 ) -> Federation:
@@ -217,33 +195,9 @@ def _federation(
     return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
 
 
-def _write_down(
-    folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int] | None = None
-) -> None:
-    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records or {})}
+def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int]) -> None:
+    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records)}
     folder.write(folder.path / GROUND, json.dumps(kept))
-
-
-def _summarise(
-    side: Side,
-    folder: RunFolder,
-    notes: Sequence[str],
-    *,
-    guard: ToldGuard | None,
-    told: Mapping[ParticipantId, Mapping[str, Any]],
-    start_seconds: Callable[[], float],
-) -> Callable[[Sequence[Record], str | None], Mapping[str, Any]]:
-    def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
-        about = About(None, len(side.ground.participants), None, None)
-        summary = run_summary(side, records, folder, about, start_seconds=start_seconds(), stopped=stopped)
-        summary = {**summary, "notes": [*notes, *summary["notes"]]}
-        if guard is None:
-            return summary
-        played = [record for record in records if record["round"] > 0]
-        spending = read_spending(guard, told, {name for record in played for name in record["cohort"]}, len(played))
-        return {**summary, "privacy": told_guarantee(guard, spending, len(played))}
-
-    return summarise
 
 
 def _set_up(
@@ -280,17 +234,11 @@ def _set_up(
             learnt = learn_tokenizer(config, engine)
             ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
-        _write_down(folder, ground, notes)
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:
-        try:
-            _require_enough_told(config, agreed, ground.participants)
-        except RoundError:
-            place.unlink()  # whoever goes on with the run asks everybody anew
-            raise
+        _require_enough_told(config, agreed, ground.participants)
         records = read_records(agreed)
-        _write_down(folder, ground, notes, records)
     return ground, notes, records
 
 

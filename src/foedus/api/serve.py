@@ -17,7 +17,7 @@ from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
 from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
 from foedus.engines.kits.startup import place_storage
-from foedus.engines.link.courier import Courier, Patience
+from foedus.engines.link.courier import PATIENCE_S, Courier, patience_of
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
 from foedus.engines.trainers import Place, Trainers
@@ -27,8 +27,6 @@ from foedus.federation.state import StateFile
 
 LOGS, STATE = "logs", "state"
 TROUBLE_S = 20.0
-PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
-GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
 
 Tell = Callable[[str], None]
 
@@ -39,14 +37,18 @@ def serve_coordinator(
     observe: Observer = ignore,
     tell: Tell = lambda text: None,
     until_idle: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
 
     folder: the coordinator's kit.
     until_idle: return when no run is left; otherwise it waits for more.
-    Raises: LinkError if a kit cannot be used.
+    patience_s: how long a participant may be out of reach before it is left out. Of work that gets on no further,
+        deadlines, and how long runs wait for all at their beginning, follow from it.
+    Raises: LinkError if a kit cannot be used; ConfigError if the patience is too short.
     """
     require_flare()
+    waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
     place_storage(kit.folder)
     placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
@@ -57,18 +59,20 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
-        courier = Courier(hub, PATIENCE)
+        courier = Courier(hub, waiting)
         while True:
-            waiting = waiting_runs(kit.folder)
-            for run in waiting[:1]:
-                _play(kit, run, courier, link, observe=observe, tell=tell)
-            if not waiting:
+            queue = waiting_runs(kit.folder)
+            for run in queue[:1]:
+                _play(kit, run, courier, link, gathering_s=waiting.least, observe=observe, tell=tell)
+            if not queue:
                 if until_idle:
                     return
                 time.sleep(1)
 
 
-def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
+def _play(
+    kit: Kit, run: RunFolder, courier: Courier, link: Link, *, gathering_s: float, observe: Observer, tell: Tell
+) -> None:
     """Play one run to its end, or write down why that cannot be."""
     from safetensors import SafetensorError
 
@@ -89,7 +93,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
             state.missing(name, what)
 
     try:
-        gather(courier, names, state, lambda: link.trouble, stopping)
+        gather(courier, names, state, lambda: link.trouble, stopping, patience_s=gathering_s)
         federated = Federated(
             courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
         )
@@ -123,8 +127,10 @@ def gather(
     state: StateFile,
     trouble: Callable[[], str],
     check: Callable[[], None] = lambda: None,
+    *,
+    patience_s: float,
 ) -> None:
-    """Wait until all organisations are there, or some have been for a while. check: is asked meanwhile."""
+    """Wait until all organisations are there, or some have been for so long. check: is asked meanwhile."""
     began: float | None = None
     while True:
         check()
@@ -135,7 +141,7 @@ def gather(
             return
         if there:
             began = began or time.monotonic()
-            if time.monotonic() - began > GATHERING_S:
+            if time.monotonic() - began > patience_s:
                 return
         missing = ", ".join(name for name in names if name not in there)
         state.waits(trouble() or f"waits for {missing}")
@@ -148,7 +154,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
     folder: its kit. file: participant.yaml, that of the kit unless told.
     Raises: LinkError if the kit cannot be used; ConfigError if the file is wrong.
     """
-    from foedus.config.own_data import load_participant_file
+    from foedus.config.loading import load_participant_file
 
     require_flare()
     kit = open_kit(folder, "participant")
@@ -191,6 +197,6 @@ def refuse_taken(kit: Kit, name: str) -> RunFolder:
     Raises: LinkError if there is a run of this name.
     """
     place = kit.folder / RUNS / name
-    if place.exists():
+    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
         raise LinkError(f"{place} already holds a run; choose another --name")
     return RunFolder(place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from foedus.federation.checkpoints import sync
+from foedus.core.durable import sync
 
 
 def write_own(path: Path, content: bytes) -> None:

@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
+from foedus.core.durable import sync
 from foedus.core.errors import SignatureError
-from foedus.federation.checkpoints import sync
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.own_files import append_own
 from foedus.privacy.signing.identity import PublicKey
