@@ -53,7 +53,7 @@ class Federated:
     """Whom a run is played with. pins: everybody's identity keys, for secure sums and signatures.
 
     shows: is told the counts that a participant agrees to show. identity: opens the coordinator's own key.
-    patience_s: how long a signed run waits at its end for those who are away.
+    patience_s: how long a signed run waits at its end for those who are away. wait: as of RemoteEngine.
     """
 
     way: Way
@@ -63,6 +63,7 @@ class Federated:
     shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
     identity: Callable[[], Identity] | None = None
     patience_s: float = 600.0
+    wait: Callable[[Collection[ParticipantId]], None] | None = None
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -103,7 +104,14 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         is_founded = (folder.path / GROUND).exists()
         if not is_founded:  # what was summed for a run that a crash cut off before, nobody answers for again
             folder.identity.unlink(missing_ok=True)
-        engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
+        engine = RemoteEngine(
+            federated.way,
+            run_identity(folder.identity),
+            federated.names,
+            notice=federated.notice,
+            least=least_needed(config),
+            wait=federated.wait,
+        )
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
         # encrypted sums take the most: six times float32, and each strategy's parts besides
@@ -242,14 +250,18 @@ def _set_up(
     return ground, notes, records
 
 
+def least_needed(config: RunConfig) -> int:
+    """Return how many participants a round needs to stand."""
+    chosen = config.secure_sum
+    return max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
+
+
 def _require_enough_told(config: RunConfig, told: Collection[ParticipantId], names: Sequence[ParticipantId]) -> None:
     """Check that enough participants take part for rounds to stand.
 
     Raises: RoundError.
     """
-    chosen = config.secure_sum
-    least = max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
-    if len(told) < least:
+    if len(told) < (least := least_needed(config)):
         missing = ", ".join(name for name in names if name not in told)
         raise RoundError(
             f"{len(told)} of {len(names)} organisations take part, and a round needs {least}; "

@@ -56,6 +56,8 @@ class RemoteEngine:
     tried whenever work begins. It is then told anew what the run is, and where it stands. One that refuses the run is
     asked again at growing intervals, for its file may have changed.
     run: the run's id. names: all participants. notice: is told who is lost, why, and who is back. now: seconds.
+    least: with fewer, work comes to nothing. wait: is told who is missing as long as fewer can be reached when work
+        begins; it takes its time, and raises to end the run. Without it, work begins with whoever is there.
     """
 
     def __init__(
@@ -67,8 +69,12 @@ class RemoteEngine:
         limits: Limits | None = None,
         notice: Callable[[ParticipantId, str], None] = lambda name, what: None,
         now: Callable[[], float] = time.monotonic,
+        least: int = 1,
+        wait: Callable[[Collection[ParticipantId]], None] | None = None,
     ) -> None:
         self._way = way
+        self._least = least
+        self._wait = wait
         self.run = run
         self.largest_answer: int | None = None  # in bytes, once the model is known
         self._names = tuple(names)
@@ -149,8 +155,7 @@ class RemoteEngine:
         asked = {name: request for name, request in requests.items() if name in self._names}
         begins = any(_begins_work(request) for request in asked.values())
         if begins:
-            self._find_again(asked)
-            self._catch_up([name for name in asked if name not in self._absent])
+            self._bring_together(asked)
         asked = {name: request for name, request in asked.items() if name not in self._absent}
         for name, request in asked.items():
             if (clock := _clock_of(request)) is not None:
@@ -196,6 +201,20 @@ class RemoteEngine:
     def absent(self) -> Collection[ParticipantId]:
         """Return those who are given up until they are found again."""
         return frozenset(self._absent)
+
+    def _bring_together(self, asked: Collection[ParticipantId]) -> None:
+        """Look for those who were given up, and wait as long as too few are there and others may come."""
+        sought: Collection[ParticipantId] = asked
+        while True:
+            self._find_again(sought)
+            self._catch_up([name for name in sought if name not in self._absent])
+            away = [name for name in asked if name in self._absent and name not in self._refusals]
+            there = sum(name not in self._absent for name in asked)
+            least = min(self._least, len(asked))
+            if self._wait is None or there >= least or there + len(away) < least:
+                return
+            self._wait(away)
+            sought = away
 
     def _find_again(self, asked: Collection[ParticipantId]) -> None:
         """Tell those who are back what they missed."""
