@@ -73,7 +73,7 @@ def _entry(run: Path) -> RunEntry:
         state = read_state(run)
     except RunFolderError:
         return RunEntry(run=run.name, phase="waiting", round=0, rounds=0, by="", note="")
-    by = next((order.by for order in read_orders(run) if order.what == "submit"), "")
+    by = next((order.by for order in reversed(read_orders(run)) if order.what == "submit"), "")
     return RunEntry(run=run.name, phase=state.phase, round=state.round, rounds=state.rounds, by=by, note=state.note)
 
 

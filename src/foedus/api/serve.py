@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -84,7 +84,8 @@ def _play(
     """Play one run to its end, or write down why that cannot be."""
     from safetensors import SafetensorError
 
-    from foedus.api.coordinate import Federated, coordinate
+    from foedus.api.coordinate import Federated, coordinate, least_needed
+    from foedus.config.loading import load_config
     from foedus.config.signed_run import PASSPHRASE
     from foedus.engines.site import failure_reason
 
@@ -101,10 +102,22 @@ def _play(
         else:
             state.missing(name, what)
 
+    def wait(missing: Collection[str]) -> None:
+        stopping()
+        state.waits(link.trouble or f"too few can be reached; waits for {', '.join(missing)}")
+        time.sleep(1)
+
     try:
-        gather(courier, names, state, lambda: link.trouble, stopping, patience_s=gathering_s)
+        least = least_needed(load_config(run.config))
+        gather(courier, names, state, lambda: link.trouble, stopping, least=least, patience_s=gathering_s)
         federated = Federated(
-            courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
+            courier,
+            names,
+            kit.pins(),
+            notice,
+            state.seen,
+            lambda: kit.identity(os.environ.get(PASSPHRASE)),
+            wait=wait,
         )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
     except (OSError, SafetensorError) as error:
@@ -140,9 +153,10 @@ def gather(
     trouble: Callable[[], str],
     check: Callable[[], None] = lambda: None,
     *,
+    least: int,
     patience_s: float,
 ) -> None:
-    """Wait until all organisations are there, or some have been for so long. check: is asked meanwhile."""
+    """Wait until all organisations are there, or at least some have been for so long. check: is asked meanwhile."""
     began: float | None = None
     while True:
         check()
@@ -151,7 +165,7 @@ def gather(
             state.seen(name)
         if len(there) == len(names):
             return
-        if there:
+        if len(there) >= least:
             began = began or time.monotonic()
             if time.monotonic() - began > patience_s:
                 return
