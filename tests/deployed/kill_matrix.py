@@ -43,13 +43,13 @@ from foedus.engines.kits.kit import open_kit
 VICTIM, WITNESS = "south", "north"
 MASKS: Mapping[str, Any] = {"kind": "masks", "min_cohort": 2, "threshold": 2}
 STEPS = 60  # of training, which is then long enough to be killed in
+PRIVACY: Mapping[str, Any] = {"kind": "records", "epsilon": 8.0, "clip_norm": 1.0}
+LISTED: Mapping[str, Any] = {"labels": ["heart", "lung", "skin"]}
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
     "signed": {"signatures": "ed25519"},
-    "private": {
-        "privacy": {"kind": "records", "epsilon": 8.0, "clip_norm": 1.0},
-        "task": {"labels": ["heart", "lung", "skin"]},
-    },
+    "private": {"privacy": PRIVACY, "task": LISTED},
+    "signed-private": {"privacy": PRIVACY, "task": LISTED, "signatures": "ed25519"},
 }
 BUDGET: Mapping[str, Any] = {"epsilon": 10000, "delta": 0.01}
 # of messages as a participant is asked them; train+2 is the second step of the secure sum after the training
@@ -61,6 +61,7 @@ PHASES = (
     "train+1",
     "begin",
     "finish",
+    "reckon",
     "agree",
     "train+4",
     "evaluate+2",
@@ -134,7 +135,7 @@ class Federation:
             for name, section in KINDS[kind].items():
                 merged[name] = {**merged[name], **section} if name in merged and isinstance(section, dict) else section
             config = load_config({**merged, "name": f"{kind}-{number}"})
-            self.runs.append(submit(config, self.kits / "coordinator"))
+            self.runs.append(Path(submit(config, self.kits / "coordinator")))
 
     def playing(self) -> Path:
         """Return the folder of the run that is played now."""
@@ -219,7 +220,7 @@ class Federation:
                 keys = open_kit(self.kits / WITNESS, "participant").keys
                 assert verify(run, keys=keys).rounds == len([line for line in records(run) if line["round"] > 0])
         require_single_use(self.kits)
-        private = {(run / ".run-id").read_text().strip(): run for run in self.runs if run.name.startswith("private")}
+        private = {(run / ".run-id").read_text().strip(): run for run in self.runs if "private" in run.name}
         if private:
             trained = {name: self._asked_to_train(name, private) for name in SITES}
             require_paid_once(self.kits, self.folder / "ledgers", private, trained)
