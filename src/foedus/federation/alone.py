@@ -8,7 +8,6 @@ differ by single ones.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from pathlib import Path
 
 import torch
 
+from foedus.core.durable import sync
 from foedus.core.errors import ParticipantError, RunFolderError
 from foedus.core.trees import ParamTree
-from foedus.federation.checkpoints import load_trees, save_trees, sync
+from foedus.federation.checkpoints import load_trees, save_trees
 from foedus.federation.messages import Clock, Evaluate, Sums
 from foedus.federation.protocols import LocalTask
 
@@ -80,7 +80,7 @@ class OwnArm:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             save_trees(draft, trees)
-            os.replace(draft, path)  # noqa: PTH105 - it is there whole or as it was
+            draft.replace(path)
             sync(self.folder)
         except OSError as error:
             raise RunFolderError(f"what it trained alone cannot be written: {error.strerror}") from error
