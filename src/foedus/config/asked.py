@@ -14,6 +14,7 @@ from foedus.core.errors import ConsentError
 from foedus.engines.codec.messages import Question
 from foedus.federation.messages import (
     Clock,
+    CountPairs,
     DryRound,
     Evaluate,
     ParticipantId,
@@ -99,6 +100,18 @@ def refuse_uncompared(
                 )
         case _:
             return
+
+
+def refuse_after_the_end(question: Question) -> None:
+    """Check that nothing more is worked for in a run of which this participant told what it cost.
+
+    Raises: ConsentError.
+    """
+    if isinstance(question, Train | TrainAlone | DryRound | Evaluate | CountPairs | SecureSumStep):
+        raise ConsentError(
+            "it was asked for work after it told what this run cost it, which would not be true any more; nothing was "
+            "trained or sent"
+        )
 
 
 def _refuse_other_rounds(config: sections.RunConfig, clock: Clock) -> None:
