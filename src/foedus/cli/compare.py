@@ -26,7 +26,8 @@ def compare(
         Path | None,
         typer.Option(
             metavar="KIT",
-            help="The coordinator's kit, or a researcher's: hand in the run, with what each organisation trains alone beside it.",
+            help="The coordinator's kit, or a researcher's: hand the run in, with what each organisation trains alone "
+            "beside it.",
             show_default=False,
         ),
     ] = None,

@@ -334,10 +334,8 @@ def kind_of(question: Question) -> str:
             return "alone"
         case CountPairs():
             return "count"
-        case SecureSumStep(of=of) if of is not None:
-            return kind_of(of)
-        case SecureSumStep():
-            return "step"
+        case SecureSumStep(of=of):
+            return "step" if of is None else kind_of(of)
         case Begin():
             return "begin"
         case Agree():

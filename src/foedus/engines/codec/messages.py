@@ -94,22 +94,12 @@ def _opened(data: bytearray, limits: Limits) -> Incoming:
 
 def _question(question: Question, out: Outgoing) -> dict[str, Any]:
     match question:
-        case Train(broadcast) | DryRound(broadcast):
-            return {
-                "kind": "train" if isinstance(question, Train) else "dry_round",
-                "clock": [broadcast.clock.round, broadcast.clock.rounds],
-                "trees": out.trees(broadcast.trees),
-                "encoded": {name: write_encoded(tree, out) for name, tree in broadcast.encoded.items()},
-            }
-        case Evaluate(params, split, number, tell, compare):
-            asked = {"split": split, "round": number, "tell": tell, "compare": compare}
-            return {"kind": "evaluate", "params": out.tree(params), **asked}
+        case Train() | DryRound() | Evaluate() | CountPairs():
+            return _work_head(question, out)
         case TrainAlone(clock):
             return {"kind": "train_alone", "clock": [clock.round, clock.rounds]}
-        case CountPairs(merges):
-            return {"kind": "count_pairs", "merges": out.tensor(torch.tensor(list(merges)).reshape(-1, 2).long())}
         case SecureSumStep(message, of):
-            work = None if of is None else _question(of, out)
+            work = None if of is None else _work_head(of, out)
             return {"kind": "secure_sum", "message": out.raw(message), "of": work}
         case Begin(run, config):
             return {"kind": "begin", "run": run, "config": config}
@@ -127,6 +117,22 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
             return {"kind": "signed", "request": _question(request, out), "asked": write_signed(asked, out)}
         case _:
             return write_paper(question, out)
+
+
+def _work_head(work: Summable, out: Outgoing) -> dict[str, Any]:
+    match work:
+        case Train(broadcast) | DryRound(broadcast):
+            return {
+                "kind": "train" if isinstance(work, Train) else "dry_round",
+                "clock": [broadcast.clock.round, broadcast.clock.rounds],
+                "trees": out.trees(broadcast.trees),
+                "encoded": {name: write_encoded(tree, out) for name, tree in broadcast.encoded.items()},
+            }
+        case Evaluate(params, split, number, tell, compare):
+            asked = {"split": split, "round": number, "tell": tell, "compare": compare}
+            return {"kind": "evaluate", "params": out.tree(params), **asked}
+        case CountPairs(merges):
+            return {"kind": "count_pairs", "merges": out.tensor(torch.tensor(list(merges)).reshape(-1, 2).long())}
 
 
 def _read_question(given: Incoming) -> Question:
