@@ -99,10 +99,19 @@ class Site:
             return Failure(failure_reason(error))
         return reply
 
-    def settle(self, *, counted: bool) -> None:
-        """Remember what the last training left if it counted, and forget it otherwise."""
-        if counted and self._unsettled is not None:
-            self.memory = self._unsettled
+    @property
+    def unsettled(self) -> Memory | None:
+        """What the last training left to remember, until it is settled whether that counted."""
+        return self._unsettled
+
+    def settle(self, *, counted: bool, left: Memory | None = None) -> None:
+        """Remember what the last training left if it counted, and forget it otherwise.
+
+        left: what that was, if it was done by a process before this one.
+        """
+        found = left if self._unsettled is None else self._unsettled
+        if counted and found is not None:
+            self.memory = found
         self._unsettled = None
 
     def recall(self, memory: Memory) -> None:
