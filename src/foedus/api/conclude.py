@@ -89,7 +89,7 @@ def _summary(played: Played, over: Over, records: Sequence[Record], stopped: str
     side, guard = played.side, played.guard
     about = About(None, len(side.ground.participants), None, None)
     summary = run_summary(side, records, played.folder, about, start_seconds=played.start_seconds, stopped=stopped)
-    summary = {**summary, "notes": [*played.notes, *summary["notes"]]}
+    summary = {**summary, "between_organisations": True, "notes": [*played.notes, *summary["notes"]]}
     if guard is None:
         return summary
     asked = [record for record in records if record["round"] > 0]
