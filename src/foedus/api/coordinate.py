@@ -33,6 +33,7 @@ from foedus.engines.way import Way
 from foedus.federation.events import Observer, ignore
 from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import Failure, ParticipantId
+from foedus.federation.orders import note_order
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder, opened
@@ -66,16 +67,18 @@ class Federated:
     wait: Callable[[Collection[ParticipantId]], None] | None = None
 
 
-def enqueue(config: RunConfig, folder: RunFolder) -> None:
-    """Write down a run that is to be played between organisations.
+def enqueue(config: RunConfig, folder: RunFolder, by: str | None = None) -> None:
+    """Write down a run that is to be played between organisations. by: who submits it, for the record.
 
     Raises: ConfigError if it cannot be; RunFolderError if the folder is taken.
     """
     refuse_problems(config)
     refuse_undeployable(config)
-    if folder.config.exists():
-        raise RunFolderError(f"{folder.path} already holds a run; choose another --name")
     with opened(folder):
+        if folder.config.exists():
+            raise RunFolderError(f"there is a run {folder.path.name} already; choose another --name")
+        if by is not None:
+            note_order(folder.path, by, "submit")
         folder.write(folder.config, dump_config(relocate(config, folder.path)))
 
 
