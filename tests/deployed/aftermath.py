@@ -76,8 +76,8 @@ def require_paid_once(kits: Path, ledgers: Path, runs: Mapping[str, Path], train
 
 
 def bill_of(kit: Path, run: str) -> dict[str, Any] | None:
-    """Return the bill that an organisation keeps of a run, if it was told that the run is over."""
-    found = list((kit / "state" / "runs" / run).rglob("*.bill.json"))
+    """Return the bill that an organisation keeps of a run, if it was asked what that cost it."""
+    found = list((kit / "state" / "receipts").rglob(f"*-{run}.bill.json"))
     return json.loads(found[0].read_text()) if found else None
 
 

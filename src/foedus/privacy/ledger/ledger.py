@@ -270,6 +270,14 @@ class Ledger:
         with self._file.reading() as db:
             return db.execute("SELECT 1 FROM spends WHERE run = ? LIMIT 1", (run,)).fetchone() is not None
 
+    def charged(self, run: str) -> Spent:
+        """Return all that a run was charged, whatever for and to whichever budget."""
+        with self._file.reading() as db:
+            counted = db.execute(
+                "SELECT event, sum(uses) FROM spends WHERE run = ? AND status <> 'returned' GROUP BY event", (run,)
+            ).fetchall()
+        return _summed((event, uses) for event, uses in counted)
+
     def standing(self, run: str, charge: Charge, tables: Tables) -> Standing:
         """Return what the budget of a charge has come to, without charging anything."""
         with self._file.reading() as db:

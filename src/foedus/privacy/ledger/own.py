@@ -14,7 +14,7 @@ from foedus.core.durable import sync
 from foedus.core.errors import BudgetError, LedgerError
 from foedus.federation.messages import Train
 from foedus.privacy.bills import Bill
-from foedus.privacy.events import from_json
+from foedus.privacy.events import from_json, merged
 from foedus.privacy.ledger.composing import Charge, Tables
 from foedus.privacy.ledger.guard import Payer
 
@@ -81,12 +81,15 @@ class OwnCharges:
             self.tell(f"after all rounds of this run, epsilon would be {epsilon:.4g}, {shown}")
 
     def bill(self) -> Bill | None:
-        """Return what the run was charged, redone rounds too; None if it was not."""
+        """Return all that was charged under the run's id, redone rounds too, and by whatever settings; None if nothing.
+
+        A coordinator may give one id to several runs: its bill is of all of them.
+        """
         with quietly("this run", self.tell):
-            count = self.payer.ledger.standing(self.run, self._charge, self.tables).charges
-        if not count:
+            charged = self.payer.ledger.charged(self.run)
+        if not charged:
             return None
-        return Bill(((from_json(self._charge.event), count * self._charge.uses),), self.payer.plan.delta)
+        return Bill(merged((from_json(event), uses) for event, uses in charged), self.payer.plan.delta)
 
     @property
     def _charge(self) -> Charge:
