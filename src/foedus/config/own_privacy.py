@@ -31,6 +31,7 @@ NOTE = "participant.yaml"
 OUTBOX, CHARGED, COST = "outbox", "charged", "cost.json"  # in the participant's folder of the run
 RECEIPTS = "receipts"  # in its folder of all runs: what it keeps though a run be forgotten
 BILL, EPSILON, RECORDS = "bill", "epsilon", "records"  # in what it tells
+STEPS = 4  # of a run's epsilon, in which an epsilon above it is told where sizes are secret
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class OwnPrivacy:
         """Return what the run cost as far as others may know: the same whenever it is asked, and nothing is added.
 
         It is on disk before it is returned, and nothing is trained for the run from then on: so finished replies, which
-        only a redone round would need, are forgotten. Where sizes are secret the bill is sealed, and epsilon is no less
-        than the run's own.
+        only a redone round would need, are forgotten. Where sizes are secret the bill is sealed, and epsilon is the
+        run's own, or more than that by whole quarters of it.
         Raises: LedgerError if the ledger cannot be read; RunFolderError if what was told cannot be.
         """
         privacy = self.config.privacy
@@ -126,10 +127,12 @@ class OwnPrivacy:
         privacy = self.config.privacy
         secret = isinstance(privacy, sections.RecordPrivacy) and privacy.sizes == "private"
         [shown] = show_bills({self.name: bill}, [self.name] if secret else [], self.bills, self.short)
-        epsilon = math.ceil(accounting.epsilon(bill.charges, bill.delta) * 100) / 100
+        spent = accounting.epsilon(bill.charges, bill.delta)
         if secret and not isinstance(privacy, sections.NoPrivacy) and privacy.epsilon is not None:
-            epsilon = max(epsilon, privacy.epsilon)
-        return {BILL: shown, EPSILON: epsilon}
+            # what rounds that were paid twice come to depends on the number of records
+            step = privacy.epsilon / STEPS
+            return {BILL: shown, EPSILON: max(STEPS, math.ceil(spent / step - 1e-9)) * step}
+        return {BILL: shown, EPSILON: math.ceil(spent * 100) / 100}
 
 
 def begin_own_privacy(
@@ -171,8 +174,8 @@ def begin_own_privacy(
 
 
 def short_name(config: sections.RunConfig, run: str) -> str:
-    """Return what a participant's files of a run are called. run: its id."""
-    return f"{config.name}-{run[:8]}"
+    """Return what a participant's files of a run are called. run: its id, all of it: a coordinator chooses ids."""
+    return f"{config.name}-{run}"
 
 
 def _own_plan(

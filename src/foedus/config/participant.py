@@ -6,6 +6,7 @@ between rounds lies in its own folder, under the rounds' numbers.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from foedus.config.loading import load_config
 from foedus.config.own_attestation import refuse_untrue
 from foedus.config.own_comparison import COMPARISONS, own_comparison
 from foedus.config.own_data import Own, read_own, shown_counts
-from foedus.config.own_privacy import OwnPrivacy, begin_own_privacy
+from foedus.config.own_privacy import OwnPrivacy, begin_own_privacy, short_name
 from foedus.config.own_signatures import answer_signed, open_log, refuse_unsigned
 from foedus.config.pace import build_paces
 from foedus.config.private_halves import agreed_noise, tells_weight_bound, undeployable_privacy, with_agreed_range
@@ -32,7 +33,15 @@ from foedus.config.sections import ParticipantFile, RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys, secure_side
 from foedus.config.side import Side, Splits, build_side, rehearse
 from foedus.config.tokenizer import words_of
-from foedus.core.errors import BudgetError, ConfigError, ConsentError, DataError, MessageError, ParticipantError
+from foedus.core.errors import (
+    BudgetError,
+    ConfigError,
+    ConsentError,
+    DataError,
+    MessageError,
+    ParticipantError,
+    RunFolderError,
+)
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.playing_site import PlayingSite
 from foedus.engines.site import Site, failure_reason
@@ -41,12 +50,15 @@ from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import CountPairs, Counts, Failure, Reply, Sums
 from foedus.federation.own_reports import OwnReports
 from foedus.models.byte_pairs import WordPairs
+from foedus.privacy.own_files import write_own
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, SignedRequest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
 from foedus.privacy.signing.signing_side import SigningSide
 from foedus.privacy.signing.statements import Attestation
+
+SETTINGS = "settings.sha256"  # in a participant's folder of a run: the digest of what it was told that the run is
 
 
 @dataclass(frozen=True)
@@ -174,6 +186,7 @@ class ParticipantRun:
         refuse_problems(config)
         if found := list(undeployable_privacy(config)):
             raise ConsentError("\n".join(found))
+        require_same_run(run_place(self._home.folder, message.run), message.config)
         own = read_own(self._home.file, config, self._home.name)
         shown = shown_counts(self._home.file, own.site)
         baselines = self._home.file.allow.baselines
@@ -262,7 +275,7 @@ class ParticipantRun:
         home, begun = self._home, self._has_begun()
         if home.name not in side.ground.compared:
             return None
-        place = home.folder / COMPARISONS / f"{side.config.name}-{begun.message.run[:8]}"
+        place = home.folder / COMPARISONS / short_name(side.config, begun.message.run)
 
         def compared(figures: Mapping[str, Sums]) -> None:
             try:
@@ -336,6 +349,22 @@ def run_place(folder: Path, run: str) -> Path:
     place = folder / "runs" / run
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     return place
+
+
+def require_same_run(place: Path, config: str) -> None:
+    """Note what a run is, or check that it is what was noted: what it cost, and what was signed, is of one run.
+
+    place: of `run_place`.
+    Raises: MessageError if it is another under the same id; RunFolderError if that cannot be written down.
+    """
+    note, digest = place / SETTINGS, hashlib.sha256(config.encode()).hexdigest().encode()
+    try:
+        if not note.exists():
+            write_own(note, digest)
+        elif note.read_bytes() != digest:
+            raise MessageError("it was told of another run under the number of one that it knows; nothing was read")
+    except OSError as error:
+        raise RunFolderError(f"{note} cannot be read or written: {error.strerror}") from error
 
 
 def read_run(text: str, home: Home) -> RunConfig:
