@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from end_to_end.small_runs import small_run
-from foedus.api.dry_run import COMPARED, EVALUATION, SPENT, TOLD, UPDATE, DryRun, dry_run
+from foedus.api.dry_run import COMPARED, EVALUATION, SPENT, TOLD, UNCOMPARED, UPDATE, DryRun, dry_run
 from foedus.config.assemble import assemble
 from foedus.config.loading import load_config
 from foedus.core.errors import ConsentError
@@ -154,7 +154,11 @@ def test_a_run_that_compares_sends_the_figures_of_three_models_once(tmp_path: Pa
     assert {"loss", "start/loss", "alone/loss"} <= {item.name for item in compared.items}
     assert names < {item.name for item in compared.items}
     assert not any("/" in name for name in names)
-    assert [phase.name for phase in _dry(tmp_path, config, plain_sums=plain, own_figures=plain).phases] == [
-        TOLD,
-        UPDATE,
-    ]
+
+
+def test_who_does_not_compare_is_told_that_figures_leave_if_too_few_do(tmp_path: Path) -> None:
+    config = small_run(tmp_path, secure_sum=MASKED, evaluation={"per_site": False, "baselines": True})
+    _, _, measured = _dry(tmp_path, config).phases
+    assert measured.name == UNCOMPARED
+    assert "loss" in {item.name for item in measured.items}
+    assert not any("/" in item.name for item in measured.items)

@@ -40,6 +40,7 @@ from foedus.privacy.secure_sum.contents import Contents, Scale, contents_of_eval
 from foedus.privacy.secure_sum.cost import Load
 from foedus.privacy.secure_sum.masks import Layout
 
+UNCOMPARED = "evaluation, only if too few train models of their own for a comparison"
 COMPARED = "last evaluation, of what training starts from and of its own model too"
 TOLD, UPDATE, EVALUATION, SPENT = "before the first round", "update of each round", "evaluation", "after the last round"
 
@@ -173,9 +174,9 @@ def _measured(side: Side, run: RunConfig) -> Sequence[Phase]:
 
 
 def _compared(side: Side, run: RunConfig, *, compares: bool) -> Sequence[Phase]:
-    """Return what is told of held-out rows in a run that compares; nothing of who does not train alone."""
-    if not compares:
-        return []
+    """Return what is told of held-out rows in a run that compares."""
+    if not compares:  # then all are measured, if those who do are too few for a comparison
+        return [replace(phase, name=UNCOMPARED) for phase in _measured(side, run)]
     like, before = side.statistics_like(), math.ceil(run.rounds.count / run.evaluation.every) - 1
     last = _evaluated(COMPARED, side, joined(dict.fromkeys((FEDERATED, *BESIDE), like)), 1)
     return [_evaluated(EVALUATION, side, like, before), last] if before else [last]

@@ -125,7 +125,7 @@ class Allow(Section):
     baselines: bool = False
     """Whether to train a model of this organisation's own beside runs that compare with that (evaluation.baselines),
     and be in their sums of figures. It takes as long again as the run. With false it takes part in such runs, but is in
-    none of their figures."""
+    none of their figures, unless too few compare: then the run is measured as any other."""
     rounds: Annotated[Whole, Field(ge=1)] | None = None
     """The most rounds of a run. Left out: any number."""
 
