@@ -102,6 +102,9 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
     with opened(folder):
         config = load_config(folder.config)
         began = time.perf_counter()
+        is_founded = (folder.path / GROUND).exists()
+        if not is_founded:  # what was summed for a run that a crash cut off before, nobody answers for again
+            folder.identity.unlink(missing_ok=True)
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
@@ -118,10 +121,11 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             ground = replace(
                 ground, value_range=found.value_range, max_weight=found.max_weight if weighted else ground.max_weight
             )
-            _write_down(folder, ground, notes, records)
             engine.introduce(Agree(ground.as_json()))
             side = replace(side, config=ground.fill_in(config), ground=ground)
             federation = _federation(side, engine, federated.pins, noise, guard)
+        if not is_founded:
+            _write_down(folder, ground, notes, records)
         digest = run_digest(side, folder, noise, {"ground": ground.as_json()})
         signed = _begin_signed(side, federation, folder, engine, federated, inputs=digest)
         federation = federation if signed is None else signed.federation
@@ -205,10 +209,8 @@ def _federation(
     return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
 
 
-def _write_down(
-    folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int] | None = None
-) -> None:
-    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records or {})}
+def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int]) -> None:
+    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records)}
     folder.write(folder.path / GROUND, json.dumps(kept))
 
 
@@ -268,13 +270,11 @@ def _set_up(
             learnt = learn_tokenizer(config, engine)
             ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
-        _write_down(folder, ground, notes)
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:
         _require_enough_told(config, agreed, ground.participants)
         records = read_records(agreed)
-        _write_down(folder, ground, notes, records)
     return ground, notes, records
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
 from foedus.core.errors import FoedusError, LinkError, RoundError
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
@@ -17,7 +17,7 @@ from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
 from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
 from foedus.engines.kits.startup import place_storage
-from foedus.engines.link.courier import Courier, Patience
+from foedus.engines.link.courier import PATIENCE_S, Courier, patience_of
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
 from foedus.engines.trainers import Place, Trainers
@@ -25,26 +25,10 @@ from foedus.federation.events import Observer, ignore, to_all
 from foedus.federation.run_folder import RunFolder
 from foedus.federation.state import StateFile
 
-RUNS, LOGS, STATE = "runs", "logs", "state"
-FAILED, STOP = "failed.json", "stop"
+LOGS, STATE = "logs", "state"
 TROUBLE_S = 20.0
-PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
-GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
 
 Tell = Callable[[str], None]
-
-
-def runs_of(kit: Kit) -> list[RunFolder]:
-    """Return the runs of a coordinator's kit that are not over, in the order in which they came."""
-    folders = [path for path in (kit.folder / RUNS).glob("*/") if (path / "config.yaml").is_file()]
-    waiting = [path for path in folders if not is_over(path)]
-    return [RunFolder(path) for path in sorted(waiting, key=lambda path: (path / "config.yaml").stat().st_mtime)]
-
-
-def is_over(run: Path) -> bool:
-    """Return whether nothing of a run is left to do: a signed one needs everybody's signature at its end."""
-    signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
-    return ((run / "summary.json").is_file() and signed) or (run / FAILED).is_file()
 
 
 def serve_coordinator(
@@ -53,14 +37,18 @@ def serve_coordinator(
     observe: Observer = ignore,
     tell: Tell = lambda text: None,
     until_idle: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
 
     folder: the coordinator's kit.
     until_idle: return when no run is left; otherwise it waits for more.
-    Raises: LinkError if a kit cannot be used.
+    patience_s: how long a participant may be out of reach before it is left out. Of work that gets on no further,
+        deadlines, and how long runs wait for all at their beginning, follow from it.
+    Raises: LinkError if a kit cannot be used; ConfigError if the patience is too short.
     """
     require_flare()
+    waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
     place_storage(kit.folder)
     placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
@@ -71,18 +59,20 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
-        courier = Courier(hub, PATIENCE)
+        courier = Courier(hub, waiting)
         while True:
-            waiting = runs_of(kit)
-            for run in waiting[:1]:
-                _play(kit, run, courier, link, observe=observe, tell=tell)
-            if not waiting:
+            queue = waiting_runs(kit.folder)
+            for run in queue[:1]:
+                _play(kit, run, courier, link, gathering_s=waiting.least, observe=observe, tell=tell)
+            if not queue:
                 if until_idle:
                     return
                 time.sleep(1)
 
 
-def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
+def _play(
+    kit: Kit, run: RunFolder, courier: Courier, link: Link, *, gathering_s: float, observe: Observer, tell: Tell
+) -> None:
     """Play one run to its end, or write down why that cannot be."""
     from safetensors import SafetensorError
 
@@ -103,7 +93,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
             state.missing(name, what)
 
     try:
-        gather(courier, names, state, lambda: link.trouble, stopping)
+        gather(courier, names, state, lambda: link.trouble, stopping, patience_s=gathering_s)
         federated = Federated(
             courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
         )
@@ -116,7 +106,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
         state.waits(trouble)
         time.sleep(TROUBLE_S)
     except FoedusError as error:
-        (run.path / FAILED).write_text(json.dumps({"reason": str(error), "type": type(error).__name__}))
+        write_failure(run, error)
         state.stopped(str(error))
         tell(f"run {run.path.name} ended: {error}")
 
@@ -126,7 +116,7 @@ def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
 
     def check() -> None:
         if (run.path / STOP).exists():
-            raise RoundError("foedus stop was given; the rounds so far stay recorded")
+            raise RoundError("foedus stop was given; the rounds so far stay recorded, and foedus resume plays on")
 
     return check
 
@@ -137,8 +127,10 @@ def gather(
     state: StateFile,
     trouble: Callable[[], str],
     check: Callable[[], None] = lambda: None,
+    *,
+    patience_s: float,
 ) -> None:
-    """Wait until all organisations are there, or some have been for a while. check: is asked meanwhile."""
+    """Wait until all organisations are there, or some have been for so long. check: is asked meanwhile."""
     began: float | None = None
     while True:
         check()
@@ -149,7 +141,7 @@ def gather(
             return
         if there:
             began = began or time.monotonic()
-            if time.monotonic() - began > GATHERING_S:
+            if time.monotonic() - began > patience_s:
                 return
         missing = ", ".join(name for name in names if name not in there)
         state.waits(trouble() or f"waits for {missing}")

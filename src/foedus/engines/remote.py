@@ -82,7 +82,7 @@ class RemoteEngine:
         before = [known for known in self._setup if type(known) is not type(message)]  # a later one replaces it
         self._setup = (*before, message)
         self._ready = {name: min(known, len(before)) for name, known in self._ready.items()}
-        answers = self._ask({name: message for name in self._names if name not in self._absent})
+        answers = self._ask_anew({name: message for name in self._names if name not in self._absent})
         found = {name: answer for name, answer in answers if isinstance(answer, Told | Failure)}
         for name, answer in found.items():
             if isinstance(answer, Told):
@@ -112,7 +112,7 @@ class RemoteEngine:
     def hand(self, papers: Mapping[ParticipantId, Paper]) -> Mapping[ParticipantId, Told]:
         """Hand papers of a signed run to those who are there, and return what each tells; who refuses is noted."""
         told = {}
-        for name, answer in self._ask({name: paper for name, paper in papers.items() if name not in self._absent}):
+        for name, answer in self._ask_anew({name: paper for name, paper in papers.items() if name not in self._absent}):
             if isinstance(answer, Told):
                 told[name] = answer
             else:
@@ -130,7 +130,8 @@ class RemoteEngine:
     ) -> Iterator[tuple[ParticipantId, Answer]]:
         """Ask for work and yield the answers. sent: in what each request travels."""
         asked = {name: request for name, request in requests.items() if name in self._names}
-        if any(_begins_work(request) for request in asked.values()):
+        begins = any(_begins_work(request) for request in asked.values())
+        if begins:
             self._find_again(asked)
             self._catch_up([name for name in asked if name not in self._absent])
         asked = {name: request for name, request in asked.items() if name not in self._absent}
@@ -138,7 +139,8 @@ class RemoteEngine:
             if (clock := _clock_of(request)) is not None:
                 self._round = clock + 1
                 self._trained.add(name)
-        yield from self._ask({name: sent[name] for name in asked})
+        letters = {name: sent[name] for name in asked}
+        yield from self._ask_anew(letters) if begins else self._ask(letters)
 
     def settle(self, counted: Collection[ParticipantId]) -> None:
         """Tell those who trained since the last call whether their update is in the model."""
@@ -168,7 +170,7 @@ class RemoteEngine:
 
     def finish(self) -> Mapping[ParticipantId, Told]:
         """Tell everybody who is there that the run is over, and return what each tells of it."""
-        answers = self._ask({name: Finish() for name in self._names if name not in self._absent})
+        answers = self._ask_anew({name: Finish() for name in self._names if name not in self._absent})
         return {name: answer for name, answer in answers if isinstance(answer, Told)}
 
     def absent(self) -> Collection[ParticipantId]:
@@ -180,9 +182,13 @@ class RemoteEngine:
         lost = [name for name in asked if name in self._absent]
         for name in self._way.reachable(lost):
             self._absent.discard(name)
-            self._ready[name] = 0  # it may have been started anew
-            self._due.setdefault(name, Recall(self._round))
+            self._forgets(name)  # it may have been started anew
             self._notice(name, "is back")
+
+    def _forgets(self, name: ParticipantId) -> None:
+        """Note that somebody has to be told anew what the run is, and where it stands."""
+        self._ready[name] = 0
+        self._due.setdefault(name, Recall(self._round))
 
     def _catch_up(self, names: Sequence[ParticipantId]) -> None:
         """Bring everybody to where the run stands."""
@@ -203,6 +209,18 @@ class RemoteEngine:
             if isinstance(answer, Told):
                 del self._due[name]
 
+    def _ask_anew(self, questions: Mapping[ParticipantId, Question]) -> Iterator[tuple[ParticipantId, Answer]]:
+        """Ask, and ask those once more who were started again meanwhile: what only begins is not lost by that."""
+        forgetful = []
+        for name, answer in self._ask(questions):
+            if self._ready.get(name) == 0:
+                forgetful.append(name)
+            else:
+                yield name, answer
+        if forgetful:
+            self._catch_up(forgetful)
+            yield from self._ask({name: questions[name] for name in forgetful if name not in self._absent})
+
     def _ask(self, questions: Mapping[ParticipantId, Question]) -> Iterator[tuple[ParticipantId, Answer]]:
         """Ask and yield what comes back. Who cannot be reached is lost, and not yielded."""
         encoded: dict[int, list[Piece]] = {}
@@ -218,6 +236,8 @@ class RemoteEngine:
                 if not came.reached:
                     self._lose(name, came.reason)
                     continue
+                if came.forgot:
+                    self._forgets(name)
                 yield name, Failure(came.reason)
                 continue
             try:

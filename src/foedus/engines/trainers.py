@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foedus.core.errors import MessageError, ParticipantError
+from foedus.core.errors import ForgottenError, ParticipantError
 from foedus.engines.child import Child
 
 TRAINER = "foedus.api.trainer"
 RUNS = 8  # whose beginnings are kept, to start a trainer again
 _SETUP = ("begin", "agree", "open")
+_HARMLESS = (*_SETUP, "notice", "finish")  # to do once more, should the trainer have ended over it
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Trainers:
     def work(self, run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> list[bytearray]:
         """Return a trainer's answer to a message.
 
-        Raises: ParticipantError if the trainer ends instead; MessageError for a run that never began.
+        Raises: ParticipantError if the trainer ends instead, over what begins or ends things a second time;
+            ForgottenError for a run that did not begin here.
         """
         if kind == "begin":
             self._runs.setdefault(run, _Run())
@@ -66,14 +68,14 @@ class Trainers:
             while len(self._runs) > RUNS:
                 self._runs.popitem(last=False)
         if run not in self._runs:
-            raise MessageError("it was not told which run this is")
-        child = self._trainer(run, kind, mark)
-        self._tell(f"{kind} for run {run[:8]}")
+            raise ForgottenError("it was not told which run this is")
         try:
-            answer = child.ask(kind, [data], mark)
+            answer = self._ask(run, kind, data, mark)
         except ParticipantError as error:
             self._tell(str(error))
-            raise
+            if kind not in _HARMLESS:
+                raise
+            answer = self._ask(run, kind, data, mark)
         if kind in _SETUP:
             self._runs[run].setup[kind] = data
         if kind == "finish":
@@ -85,6 +87,11 @@ class Trainers:
         if self._child is not None:
             self._child.stop()
         self._child = self._playing = None
+
+    def _ask(self, run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> bytearray:
+        child = self._trainer(run, kind, mark)
+        self._tell(f"{kind} for run {run[:8]}")
+        return child.ask(kind, [data], mark)
 
     def _trainer(self, run: str, kind: str, mark: Callable[[], None]) -> Child:
         """Return the run's trainer, started and told what it has to know."""
