@@ -11,6 +11,7 @@ from pathlib import Path
 
 from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
 from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.engines.flare.client import KeptClient
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
@@ -169,19 +170,19 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
         stack.callback(trainers.stop)
         door = Door(door_path(link_folder, kit.name), mailbox)
         stack.callback(door.close)
-        client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
-        stack.callback(lambda: client.stop())  # noqa: PLW0108 - it may be another one by then
+        client = KeptClient(
+            lambda: start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log"),
+            lambda: mailbox.last_heard,
+            tell,
+        )
+        stack.callback(client.stop)
         connection = Connection(logs / "flare-client.log", f"{kit.league.host}:{kit.league.port}")
         tell(f"{kit.name} connects to {kit.league.host}:{kit.league.port}; what may be done with its data says {path}")
         while True:
             time.sleep(1)
             if news := connection.news():
                 tell(news)
-            if not client.is_alive():
-                tell("FLARE's client ended; it is started again")
-                client.stop()
-                time.sleep(5)
-                client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
+            client.look()
 
 
 @contextmanager

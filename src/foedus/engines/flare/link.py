@@ -7,6 +7,7 @@ are sent again under their numbers; no model is loaded for it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,6 +17,7 @@ from pathlib import Path
 from foedus.core.errors import LinkError
 from foedus.engines.flare.processes import FlareProcess, start_server
 from foedus.engines.flare.session import Session
+from foedus.engines.link.courier import PING_S, LinkLost
 from foedus.engines.link.sockets import Hub
 
 LOOKS_EVERY_S = 2.0
@@ -23,6 +25,7 @@ SETTLING_S = 6.0  # that a site is connected before the job is started anew for 
 SILENT_S = (
     8.0  # that a site answers nothing, before FLARE is asked whether it plays the job: calls wait 5 s for answers
 )
+TOUCH_S = 10.0  # after which a site that nobody asks is asked whether it is there, which shows it the same of us
 STARTING_S = 120.0  # that a job may take to reach its sites
 
 
@@ -73,6 +76,7 @@ class Link:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._keep_in_touch()
                 self._look()
                 self.trouble = ""
             except LinkError as error:
@@ -80,6 +84,10 @@ class Link:
                     self._session.close()
                 self._session, self.trouble = None, str(error)
             self._stopping.wait(LOOKS_EVERY_S)
+
+    def _keep_in_touch(self) -> None:
+        for name in self._hub.unasked(TOUCH_S):
+            threading.Thread(target=_touch, args=(self._hub, name), daemon=True).start()
 
     def _look(self) -> None:
         """See what is missing, and do the next thing about it."""
@@ -136,3 +144,8 @@ class Link:
         if self._unreached_since is None:
             self._unreached_since = time.monotonic()
         return time.monotonic() - self._unreached_since > SETTLING_S
+
+
+def _touch(hub: Hub, name: str) -> None:
+    with contextlib.suppress(LinkLost):
+        hub.call(name, {"op": "ping"}, [], PING_S)
