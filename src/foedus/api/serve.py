@@ -155,7 +155,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
     folder: its kit. file: participant.yaml, that of the kit unless told.
     Raises: LinkError if the kit cannot be used; ConfigError if the file is wrong.
     """
-    from foedus.config.own_data import load_participant_file
+    from foedus.config.loading import load_participant_file
 
     require_flare()
     kit = open_kit(folder, "participant")
@@ -198,6 +198,6 @@ def refuse_taken(kit: Kit, name: str) -> RunFolder:
     Raises: LinkError if there is a run of this name.
     """
     place = kit.folder / RUNS / name
-    if place.exists():
+    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
         raise LinkError(f"{place} already holds a run; choose another --name")
     return RunFolder(place)

@@ -7,14 +7,16 @@ from a checkpoint calls them back to the same round.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from foedus.core.durable import sync
 from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question, decode_answer, encode_question
 from foedus.engines.codec.tensors import Limits, Piece
 from foedus.engines.way import Letter, Silence, Way
-from foedus.federation.checkpoints import sync
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.messages import (
     CountPairs,
@@ -33,15 +35,26 @@ from foedus.privacy.signing.statements import Signed
 
 INDEX = "participants.json"
 MAX_TOLD_BYTES = 1 << 26  # of what is told beside rounds
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0  # until who refused is asked again: each time twice as long
 _WRONG = Failure("answered another question")
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a participant takes no part, and when it is asked again."""
+
+    reason: str
+    wait_s: float
+    until: float
 
 
 class RemoteEngine:
     """Participants that are reached over a way.
 
     One that does not answer in time has dropped out: it is asked nothing more until it can be reached again, which is
-    tried whenever work begins. It is then told anew what the run is, and where it stands.
-    run: the run's id. names: all participants. notice: is told who is lost, why, and who is back.
+    tried whenever work begins. It is then told anew what the run is, and where it stands. One that refuses the run is
+    asked again at growing intervals, for its file may have changed.
+    run: the run's id. names: all participants. notice: is told who is lost, why, and who is back. now: seconds.
     """
 
     def __init__(
@@ -52,6 +65,7 @@ class RemoteEngine:
         *,
         limits: Limits | None = None,
         notice: Callable[[ParticipantId, str], None] = lambda name, what: None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._way = way
         self.run = run
@@ -62,6 +76,8 @@ class RemoteEngine:
         self._setup: tuple[Begin | Agree | OpenLog, ...] = ()
         self._ready: dict[ParticipantId, int] = {}  # how many of the setup's messages each one knows
         self._absent: set[ParticipantId] = set()
+        self._refusals: dict[ParticipantId, _Refusal] = {}
+        self._now = now
         self._round = 0
         self._trained: set[ParticipantId] = set()
         self._due: dict[ParticipantId, Settle | Recall] = {}
@@ -88,7 +104,7 @@ class RemoteEngine:
             if isinstance(answer, Told):
                 self._ready[name] = len(self._setup)
             else:
-                self._lose(name, f"refused: {answer.reason}")
+                self._refused(name, answer.reason)
         return found
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
@@ -177,13 +193,18 @@ class RemoteEngine:
         """Return those who are given up until they are found again."""
         return frozenset(self._absent)
 
+    def unreachable(self) -> Collection[ParticipantId]:
+        """Return those of the absent who did not refuse: they may be back any moment."""
+        return frozenset(self._absent - self._refusals.keys())
+
     def _find_again(self, asked: Collection[ParticipantId]) -> None:
         """Tell those who are back what they missed."""
-        lost = [name for name in asked if name in self._absent]
+        lost = [name for name in asked if name in self._absent and self._may_be_asked(name)]
         for name in self._way.reachable(lost):
             self._absent.discard(name)
             self._forgets(name)  # it may have been started anew
-            self._notice(name, "is back")
+            if name not in self._refusals:
+                self._notice(name, "is back")
 
     def _forgets(self, name: ParticipantId) -> None:
         """Note that somebody has to be told anew what the run is, and where it stands."""
@@ -199,7 +220,10 @@ class RemoteEngine:
                     self._ready[name] = step + 1
                 else:
                     why = answer.reason if isinstance(answer, Failure) else "it answered another question"
-                    self._lose(name, f"refused: {why}")
+                    self._refused(name, why)
+        for name in [name for name in names if name in self._refusals and name not in self._absent]:
+            del self._refusals[name]
+            self._notice(name, "is back")
         self._deliver([name for name in names if name in self._due and name not in self._absent])
 
     def _deliver(self, names: Sequence[ParticipantId]) -> None:
@@ -257,6 +281,19 @@ class RemoteEngine:
                 return self._limits.message_bytes
             case _:
                 return self.largest_answer or self._limits.message_bytes
+
+    def _may_be_asked(self, name: ParticipantId) -> bool:
+        return name not in self._refusals or self._now() >= self._refusals[name].until
+
+    def _refused(self, name: ParticipantId, why: str) -> None:
+        """Ask it nothing for a while; the same reason is told once."""
+        before = self._refusals.get(name)
+        wait_s = FIRST_WAIT_S if before is None else min(2 * before.wait_s, LONGEST_WAIT_S)
+        self._refusals[name] = _Refusal(why, wait_s, self._now() + wait_s)
+        if before is not None and before.reason == why:
+            self._absent.add(name)
+        else:
+            self._lose(name, f"refused: {why}")
 
     def _lose(self, name: ParticipantId, why: str) -> None:
         if name not in self._absent:

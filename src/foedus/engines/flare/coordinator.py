@@ -16,7 +16,7 @@ from nvflare.collab import collab
 from nvflare.collab.api.context import get_call_context, set_call_context
 
 from foedus.engines.flare.environment import LINK
-from foedus.engines.flare.guarded import end_with
+from foedus.engines.flare.guarded import end_with_starter
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import HUB
 
@@ -29,7 +29,7 @@ class FlareCoordinator:
     @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
     def relay(self) -> None:
         """Carry frames from the hub to every site of the job, each lane in a thread of its own."""
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_starter()
         context = get_call_context()
         threads = [
             threading.Thread(target=_lane, args=(client, context), daemon=True)

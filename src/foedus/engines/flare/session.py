@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foedus.core.errors import LinkError
 from foedus.engines.flare.job import NAME, export_job, require_flare
-from foedus.federation.messages import ParticipantId
+
+if TYPE_CHECKING:  # torch is not for processes that only carry bytes
+    from foedus.federation.messages import ParticipantId
 
 LOGIN_S = 10.0
 NO_JOBS = "no_jobs"  # as FLARE puts it
