@@ -30,7 +30,7 @@ from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.way import Way
-from foedus.federation.events import Observer, ignore
+from foedus.federation.events import Event, Observer, RoundStarted, ignore
 from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import Failure, ParticipantId
 from foedus.federation.protocols import ServerState
@@ -42,6 +42,7 @@ from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
 from foedus.privacy.signing.statements import COORDINATOR
 
+LOOKS_EVERY_S = 1.0  # for those whom a round waits for
 GROUND = "ground.json"  # in the run's folder: what all agreed on before the first round
 
 # Is told of a participant that is lost, refuses, or is back, and why.
@@ -54,6 +55,7 @@ class Federated:
 
     shows: is told the counts that a participant agrees to show. identity: opens the coordinator's own key.
     patience_s: how long a signed run waits at its end for those who are away.
+    waits: is told, again and again while a round is held back, for whom it is; what it raises ends the run.
     """
 
     way: Way
@@ -63,6 +65,7 @@ class Federated:
     shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
     identity: Callable[[], Identity] | None = None
     patience_s: float = 600.0
+    waits: Callable[[str], None] = lambda for_whom: None
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -106,6 +109,7 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
         if not is_founded:  # what was summed for a run that a crash cut off before, nobody answers for again
             folder.identity.unlink(missing_ok=True)
         engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
+        observe = _holding_back(observe, _least(config), engine, federated)
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
         # encrypted sums take the most: six times float32, and each strategy's parts besides
@@ -278,13 +282,36 @@ def _set_up(
     return ground, notes, records
 
 
+def _least(config: RunConfig) -> int:
+    """Return how many participants a round needs to stand."""
+    chosen = config.secure_sum
+    return max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
+
+
+def _holding_back(observe: Observer, least: int, engine: RemoteEngine, federated: Federated) -> Observer:
+    """Return what holds each round back while it could not stand, because too many are out of reach.
+
+    Rounds that are sent into a network which is down would be lost one after the other, and the run with them.
+    """
+
+    def held(event: Event) -> None:
+        if isinstance(event, RoundStarted):
+            absent = engine.absent()
+            while len(engine.population()) - len(absent) < least and (away := engine.unreachable()):
+                federated.waits(f"waits for {', '.join(sorted(away))}: a round needs {least} organisations")
+                time.sleep(LOOKS_EVERY_S)
+                absent = engine.gather()
+        observe(event)
+
+    return held
+
+
 def _require_enough_told(config: RunConfig, told: Collection[ParticipantId], names: Sequence[ParticipantId]) -> None:
     """Check that enough participants take part for rounds to stand.
 
     Raises: RoundError.
     """
-    chosen = config.secure_sum
-    least = max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
+    least = _least(config)
     if len(told) < least:
         missing = ", ".join(name for name in names if name not in told)
         raise RoundError(

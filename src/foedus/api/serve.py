@@ -52,7 +52,8 @@ def serve_coordinator(
     waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
     place_storage(kit.folder)
-    placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
+    log = kit.folder / LOGS / "flare-server.log"
+    placement = Placement(kit.folder, kit.operator, OPERATOR, log, kit.league.admin_port)
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)
@@ -93,10 +94,20 @@ def _play(
         else:
             state.missing(name, what)
 
+    def waits(for_whom: str) -> None:
+        stopping()
+        state.waits(for_whom)
+
     try:
         gather(courier, names, state, lambda: link.trouble, stopping, patience_s=gathering_s)
         federated = Federated(
-            courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
+            courier,
+            names,
+            kit.pins(),
+            notice,
+            state.seen,
+            identity=lambda: kit.identity(os.environ.get(PASSPHRASE)),
+            waits=waits,
         )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
     except (OSError, SafetensorError) as error:
@@ -170,13 +181,15 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
         stack.callback(trainers.stop)
         door = Door(door_path(link_folder, kit.name), mailbox)
         stack.callback(door.close)
+        log = logs / "flare-client.log"
         client = KeptClient(
-            lambda: start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log"),
+            lambda: start_client(kit.folder, kit.name, kit.name, link_folder, log),
+            log,
             lambda: mailbox.last_heard,
             tell,
         )
         stack.callback(client.stop)
-        connection = Connection(logs / "flare-client.log", f"{kit.league.host}:{kit.league.port}")
+        connection = Connection(log, f"{kit.league.host}:{kit.league.port}")
         tell(f"{kit.name} connects to {kit.league.host}:{kit.league.port}; what may be done with its data says {path}")
         while True:
             time.sleep(1)

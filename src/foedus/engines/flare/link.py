@@ -8,6 +8,7 @@ are sent again under their numbers; no model is loaded for it.
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -33,13 +34,15 @@ STARTING_S = 120.0  # that a job may take to reach its sites
 class Placement:
     """Where FLARE's server starts from, who submits its job, and where its output goes.
 
-    kit: the coordinator's. startup, user: the submitter's start-up folder and name.
+    kit: the coordinator's. startup, user: the submitter's start-up folder and name. port: the server's on this machine;
+    as long as nobody listens there, nobody logs in.
     """
 
     kit: Path
     startup: Path
     user: str
     log: Path
+    port: int | None = None
 
 
 class Link:
@@ -99,6 +102,8 @@ class Link:
             self._server = start_server(self._placement.kit, "coordinator", self._folder, self._placement.log)
             return
         if self._session is None:
+            if self._placement.port is not None and not _is_listened_at(self._placement.port):
+                return
             self._session = Session(self._placement.startup, self._placement.user)
             for stale in self._session.running():
                 if stale != self._job:
@@ -149,3 +154,9 @@ class Link:
 def _touch(hub: Hub, name: str) -> None:
     with contextlib.suppress(LinkLost):
         hub.call(name, {"op": "ping"}, [], PING_S)
+
+
+def _is_listened_at(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
