@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,13 @@ BUDGET: Mapping[str, Any] = {"epsilon": 9.0, "delta": 0.01}
 class PrivateRun:
     """A run of three organisations. own: of each one's file, beside data and what it allows."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], own: Mapping[str, Mapping[str, Any]], **allow: Any
+    ) -> None:
         data = {name: {"kind": "files", "train": str(folder / "sites" / f"{name}.csv")} for name in SITES}
         data |= {name: each["data"] for name, each in own.items() if "data" in each}
         models = [str(config["model"]["path"])]
-        self.made, self.pins = organisations(folder, data, models=models, public_evaluation=True)
+        self.made, self.pins = organisations(folder, data, models=models, public_evaluation=True, **allow)
         self.logs: dict[str, list[str]] = {name: [] for name in SITES}
         for name, organisation in self.made.items():
             self._give(organisation, name, own[name])
@@ -56,7 +58,13 @@ class PrivateRun:
         organisation.home = replace(organisation.home, file=changed, tell=self.logs[name].append)
 
     def play(self, observe: Callable[[Event], None] = lambda event: None) -> Any:
-        federated = Federated(self.way, list(SITES), self.pins, lambda name, what: self.told.append((name, what)))
+        def notice(name: str, what: str) -> None:
+            self.told.append((name, what))
+
+        def wait(missing: Collection[str]) -> None:
+            raise AssertionError("it waits for who said no, or is there")
+
+        federated = Federated(self.way, list(SITES), self.pins, notice, wait=wait)
         return coordinate(self.folder, federated, observe=observe)
 
     def uses(self, name: str) -> int:

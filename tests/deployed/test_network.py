@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,7 +38,7 @@ class League:
         self.link, self._folder, self._made, self._pins = link, folder, made, pins
         self.way = Courier(link.hub, PATIENCE)
         self.told: list[str] = []
-        self.waits: list[str] = []
+        self.waits: list[set[str]] = []
         self._config = small_run(
             folder, **SGD, evaluation={"per_site": False}, secure_sum=MASKS, rounds={"count": ROUNDS}
         )
@@ -53,11 +53,15 @@ class League:
             list(SITES),
             self._pins,
             lambda name, what: self.told.append(f"{name} {what}"),
-            waits=self.waits.append,
+            wait=self._wait,
         )
         result = coordinate(run, federated, observe=observe)
         assert list(result.model.glob("*.safetensors"))
         return [dict(record) for record in result.rounds if record["round"] > 0]
+
+    def _wait(self, missing: Collection[str]) -> None:
+        self.waits.append(set(missing))
+        time.sleep(1)
 
     def when_asked(self, name: str, kind: str, do: Callable[[], object]) -> None:
         """Do something once, as soon as an organisation is asked for work of this kind."""
@@ -141,4 +145,4 @@ def test_a_run_whose_network_is_down_for_all_waits_and_goes_on_by_itself(league:
     assert not records[1]["stood"]  # it was under way; a masked round is never repeated
     assert [record["stood"] for record in records[2:]] == [True, True]
     assert reports(records)[-1] == 3
-    assert league.waits[0].startswith("waits for north, south, west: a round needs 2")
+    assert league.waits[0] == set(SITES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,15 @@ class Played:
         self.told: list[tuple[str, str]] = []
         enqueue(load_config(config), self.folder)
 
-    def play(self, observe: Callable[[Event], None] = lambda event: None) -> Any:
-        federated = Federated(self.way, list(SITES), self.pins, lambda name, what: self.told.append((name, what)))
+    def play(
+        self,
+        observe: Callable[[Event], None] = lambda event: None,
+        wait: Callable[[Collection[str]], None] | None = None,
+    ) -> Any:
+        def notice(name: str, what: str) -> None:
+            self.told.append((name, what))
+
+        federated = Federated(self.way, list(SITES), self.pins, notice, wait=wait)
         return coordinate(self.folder, federated, observe=observe)
 
 
@@ -159,6 +166,27 @@ def test_a_masked_round_survives_who_vanishes_in_it(tmp_path: Path) -> None:
         records = [record for record in played.play().rounds if record["round"] > 0]
     assert all(record["stood"] for record in records)
     assert records[-1]["reports"] == 2
+
+
+def test_a_run_waits_as_long_as_too_few_can_be_reached(tmp_path: Path) -> None:
+    config = small_run(
+        tmp_path, **SGD, evaluation={"per_site": False}, secure_sum={**MASKS, "value_range": 4.0}, rounds={"count": 6}
+    )
+    played = Played(tmp_path, config)
+    waited: list[Collection[str]] = []
+
+    def cut(event: Event) -> None:
+        if isinstance(event, RoundEnded) and event.record["round"] == 1:
+            played.carrier.cut = {"south", "west"}
+
+    def wait(missing: Collection[str]) -> None:
+        waited.append(missing)
+        if len(waited) == 5:  # as many rounds would not have stood
+            played.carrier.cut = set()
+
+    records = [record for record in played.play(cut, wait).rounds if record["round"] > 0]
+    assert [record["reports"] for record in records] == [3, 0, 3, 3, 3, 3]
+    assert waited == [["south", "west"]] * 5
 
 
 def test_what_an_organisations_file_does_not_allow_is_told_and_the_others_go_on(tmp_path: Path) -> None:

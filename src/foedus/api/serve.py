@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
-from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.api.desk import answering
+from foedus.api.run_queue import STOP, waiting_runs, write_failure
+from foedus.core.errors import FoedusError, RoundError
+from foedus.engines.desk.server import Desk
 from foedus.engines.flare.client import KeptClient
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
@@ -61,6 +64,11 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
+        if kit.league.researchers and kit.league.researchers_port is not None:
+            desk = Desk(kit, answering(kit, tell))
+            desk.start()
+            stack.callback(desk.stop)
+            tell(f"researchers reach it at {kit.league.host}:{desk.port}")
         courier = Courier(hub, waiting)
         while True:
             queue = waiting_runs(kit.folder)
@@ -78,8 +86,10 @@ def _play(
     """Play one run to its end, or write down why that cannot be."""
     from safetensors import SafetensorError
 
-    from foedus.api.coordinate import Federated, coordinate
+    from foedus.api.coordinate import Federated, coordinate, least_needed
+    from foedus.config.loading import load_config
     from foedus.config.signed_run import PASSPHRASE
+    from foedus.engines.site import failure_reason
 
     names = kit.league.organisations
     state = StateFile(run.path, run.path.name, names)
@@ -94,20 +104,22 @@ def _play(
         else:
             state.missing(name, what)
 
-    def waits(for_whom: str) -> None:
+    def wait(missing: Collection[str]) -> None:
         stopping()
-        state.waits(for_whom)
+        state.waits(link.trouble or f"too few can be reached; waits for {', '.join(missing)}")
+        time.sleep(1)
 
     try:
-        gather(courier, names, state, lambda: link.trouble, stopping, patience_s=gathering_s)
+        least = least_needed(load_config(run.config))
+        gather(courier, names, state, lambda: link.trouble, stopping, least=least, patience_s=gathering_s)
         federated = Federated(
             courier,
             names,
             kit.pins(),
             notice,
             state.seen,
-            identity=lambda: kit.identity(os.environ.get(PASSPHRASE)),
-            waits=waits,
+            lambda: kit.identity(os.environ.get(PASSPHRASE)),
+            wait=wait,
         )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
     except (OSError, SafetensorError) as error:
@@ -117,10 +129,13 @@ def _play(
         tell(trouble)
         state.waits(trouble)
         time.sleep(TROUBLE_S)
-    except FoedusError as error:
-        write_failure(run, error)
-        state.stopped(str(error))
-        tell(f"run {run.path.name} ended: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this run, and not those that wait
+        reason = failure_reason(error)
+        write_failure(run, reason, type(error).__name__)
+        state.stopped(reason)
+        tell(f"run {run.path.name} ended: {reason}")
+        if not isinstance(error, FoedusError):
+            tell(traceback.format_exc())  # it is for this machine's log alone
 
 
 def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
@@ -140,9 +155,10 @@ def gather(
     trouble: Callable[[], str],
     check: Callable[[], None] = lambda: None,
     *,
+    least: int,
     patience_s: float,
 ) -> None:
-    """Wait until all organisations are there, or some have been for so long. check: is asked meanwhile."""
+    """Wait until all organisations are there, or at least some have been for so long. check: is asked meanwhile."""
     began: float | None = None
     while True:
         check()
@@ -151,7 +167,7 @@ def gather(
             state.seen(name)
         if len(there) == len(names):
             return
-        if there:
+        if len(there) >= least:
             began = began or time.monotonic()
             if time.monotonic() - began > patience_s:
                 return
@@ -203,14 +219,3 @@ def _sockets() -> Iterator[Path]:
     """Make a folder for sockets that nobody else sees; its path is short, as sockets need it."""
     with tempfile.TemporaryDirectory(prefix="foedus-") as folder:
         yield Path(folder)
-
-
-def refuse_taken(kit: Kit, name: str) -> RunFolder:
-    """Return the folder of a new run in a coordinator's kit.
-
-    Raises: LinkError if there is a run of this name.
-    """
-    place = kit.folder / RUNS / name
-    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
-        raise LinkError(f"{place} already holds a run; choose another --name")
-    return RunFolder(place)
