@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from deployed.network import Proxy, between
+from end_to_end.test_federation import processes_of
 from foedus.api.provision import Provisioned, provision
 from foedus.engines.flare.client import QUIET_S, KeptClient
 from foedus.engines.flare.link import Link, Placement
@@ -86,8 +87,8 @@ def linked(folder: Path, mailboxes: Mapping[str, Mailbox], quiet_s: float = QUIE
         stack.callback(hub.close)
         place_storage(kits[COORDINATOR].folder)
         coordinator = kits[COORDINATOR]
-        port = coordinator.league.admin_port
-        placement = Placement(coordinator.folder, coordinator.operator, OPERATOR, logs[0], port)
+        server = (coordinator.league.host, coordinator.league.admin_port)
+        placement = Placement(coordinator.folder, coordinator.operator, OPERATOR, logs[0], server)
         link = Link(placement, hub, folder, tell)
         link.start()
         stack.callback(link.stop)
@@ -105,6 +106,7 @@ def linked(folder: Path, mailboxes: Mapping[str, Mailbox], quiet_s: float = QUIE
         stack.callback(stopping.set)
         until(lambda: hub.connected() == set(mailboxes), "a link to every site", logs)
         yield Linked(hub, made, proxies, told)
+    until(lambda: not processes_of(folder), "the end of everything that was started", logs)
 
 
 def _keep(clients: Sequence[KeptClient], stopping: Event) -> None:

@@ -19,6 +19,7 @@ from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
+from foedus.engines.kits.certificates import require_current
 from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
 from foedus.engines.kits.startup import place_storage
 from foedus.engines.link.courier import PATIENCE_S, Courier, patience_of
@@ -54,9 +55,11 @@ def serve_coordinator(
     require_flare()
     waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
+    require_current(kit)
     place_storage(kit.folder)
     log = kit.folder / LOGS / "flare-server.log"
-    placement = Placement(kit.folder, kit.operator, OPERATOR, log, kit.league.admin_port)
+    server = (kit.league.host, kit.league.admin_port)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, log, server)
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)
@@ -186,6 +189,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
 
     require_flare()
     kit = open_kit(folder, "participant")
+    require_current(kit)
     path = (file or kit.folder / PARTICIPANT_FILE).resolve()
     limits = load_participant_file(path).limits
     logs = kit.folder / LOGS

@@ -34,15 +34,15 @@ STARTING_S = 120.0  # that a job may take to reach its sites
 class Placement:
     """Where FLARE's server starts from, who submits its job, and where its output goes.
 
-    kit: the coordinator's. startup, user: the submitter's start-up folder and name. port: the server's on this machine;
-    as long as nobody listens there, nobody logs in.
+    kit: the coordinator's. startup, user: the submitter's start-up folder and name. server: its host and
+    port; as long as nobody listens there, nobody logs in.
     """
 
     kit: Path
     startup: Path
     user: str
     log: Path
-    port: int | None = None
+    server: tuple[str, int] | None = None
 
 
 class Link:
@@ -102,7 +102,7 @@ class Link:
             self._server = start_server(self._placement.kit, "coordinator", self._folder, self._placement.log)
             return
         if self._session is None:
-            if self._placement.port is not None and not _is_listened_at(self._placement.port):
+            if self._placement.server is not None and not _is_listened_at(*self._placement.server):
                 return
             self._session = Session(self._placement.startup, self._placement.user)
             for stale in self._session.running():
@@ -156,7 +156,7 @@ def _touch(hub: Hub, name: str) -> None:
         hub.call(name, {"op": "ping"}, [], PING_S)
 
 
-def _is_listened_at(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+def _is_listened_at(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=LOOKS_EVERY_S):
         return True
     return False
