@@ -14,6 +14,7 @@ from deployed.loopback import courier, organisations
 from deployed.test_halves import SGD, data_of, weights
 from end_to_end.small_runs import SITES, small_run
 from foedus.api.coordinate import Federated, coordinate, enqueue
+from foedus.api.run_queue import is_complete
 from foedus.config.loading import load_config
 from foedus.config.participant import ParticipantRun
 from foedus.core.errors import SignatureError
@@ -102,6 +103,26 @@ def test_a_killed_coordinator_goes_on_with_the_signed_log(tmp_path: Path) -> Non
         organisation.restart()
     played.play()
     assert played.verified().rounds == 3
+
+
+@pytest.mark.parametrize("before", ["config.signed_run.attest", "reporting.report.write_report"])
+def test_a_coordinator_that_is_killed_at_the_end_ends_the_run_when_it_is_started_again(
+    tmp_path: Path, before: str
+) -> None:
+    played = Played(tmp_path, small_run(tmp_path, **SIGNED))
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"foedus.{before}", die)
+        with pytest.raises(Killed):
+            played.play()
+    assert (played.folder.summary).is_file()
+    assert not is_complete(played.folder.path)
+    played.play()
+    assert is_complete(played.folder.path)
+    assert played.verified().rounds == 2
 
 
 def test_who_was_away_gets_its_receipts_when_it_is_back(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def is_over(run: Path) -> bool:
 
 
 def is_complete(run: Path) -> bool:
-    """Return whether a run came to its end: a signed one needs everybody's signature there."""
+    """Return whether a run came to its end, of which the report is written last; everybody signs a signed one's."""
     signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
-    return (run / "summary.json").is_file() and signed
+    return (run / "summary.json").is_file() and signed and (run / "report.html").is_file()
 
 
 def write_failure(run: RunFolder, reason: str, kind: str) -> None:
