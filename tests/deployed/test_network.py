@@ -5,6 +5,7 @@ Organisations train in this process; what carries their messages are FLARE's own
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -76,6 +77,20 @@ class League:
 
         mailbox._work = disturbed
 
+    def change_answers(self, name: str, kind: str, change: Callable[[bytearray], bytearray]) -> None:
+        """Change an organisation's next answer to work of this kind."""
+        mailbox = self._made[name].mailbox
+        work = mailbox._work
+
+        def changed(run: str, asked: str, data: bytearray, mark: Callable[[], None]) -> Any:
+            answer = work(run, asked, data, mark)
+            if asked != kind:
+                return answer
+            mailbox._work = work
+            return [change(bytearray(b"".join(answer)))]
+
+        mailbox._work = changed
+
     def back(self, *names: str) -> None:
         """Wait until organisations can be reached again."""
         until(lambda: set(self.way.reachable(names)) == set(names), f"{names} back", [])
@@ -146,3 +161,30 @@ def test_a_run_whose_network_is_down_for_all_waits_and_goes_on_by_itself(league:
     assert [record["stood"] for record in records[2:]] == [True, True]
     assert reports(records)[-1] == 3
     assert league.waits[0] == set(SITES)
+
+
+def test_bytes_that_are_changed_on_their_way_end_a_connection_and_cost_nothing(league: League) -> None:
+    proxies = league.link.proxies
+
+    def observe(event: Event) -> None:
+        if event == RoundStarted(2, SITES):
+            league.when_asked("south", "train", lambda: setattr(proxies["south"], "flips", 2))
+        elif isinstance(event, RoundEnded) and event.record["round"] == 2:
+            assert proxies["south"].flips == 0
+            league.back(*SITES)
+
+    records = league.play("changed", observe)
+    assert [record["stood"] for record in records] == [True] * ROUNDS
+    assert reports(records)[2:] == [3, 3]
+
+
+def test_a_participant_of_another_version_is_named_over_the_network_too(league: League) -> None:
+    other = re.compile(rb'(version\\*": ?)1')
+
+    def observe(event: Event) -> None:
+        if isinstance(event, RoundStarted):
+            league.change_answers("south", "train", lambda content: bytearray(other.sub(rb"\g<1>2", content, count=1)))
+
+    for record in league.play("version", observe):
+        assert record["reports"] == 2
+        assert "of version 2, and this side speaks version 1; install the same foedus" in record["left_out"]["south"]
