@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PIECE_BYTES = 1 << 22
+PIECE_BYTES = 12 << 20  # FLARE copies what is shorter than 10 MiB twice more at either end
+SHORT_BYTES = 1 << 18  # a message that needs no pieces: it travels in the call that waits for the answer
 
 
 class Parcel:
