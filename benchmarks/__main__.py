@@ -11,6 +11,7 @@ import sys
 from benchmarks import (
     accounting,
     compression,
+    deployed,
     distributed_dp,
     encrypted_sum,
     link,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "threshold_sum": threshold_sum.main,
     "private_gradients": private_gradients.main,
     "link": link.main,
+    "deployed": deployed.main,
 }
 ON_REQUEST = {"pretraining_quality": pretraining_quality.main}
 

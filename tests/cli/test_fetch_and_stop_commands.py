@@ -48,14 +48,18 @@ def test_nothing_is_fetched_over_something_or_before_its_time(kit: Path, tmp_pat
     assert not list(tmp_path.glob("a")) + list((tmp_path / "b").iterdir())
 
 
-def test_stopping_asks_the_coordinator_once_a_run_goes_on(kit: Path) -> None:
+def test_stopping_asks_the_coordinator_while_a_run_goes_on_and_resuming_takes_it_back(kit: Path) -> None:
     assert _run("stop", "going", "--federation", str(kit))[0] == 0
     assert (kit / "runs" / "going" / "stop").exists()
     code, output = _run("stop", "over", "--federation", str(kit))
     assert (code, "is over already" in output) == (2, True)
+    assert _run("resume", "going", "--federation", str(kit))[0] == 0
+    assert not (kit / "runs" / "going" / "stop").exists()
+    code, output = _run("resume", "over", "--federation", str(kit))
+    assert (code, "came to its end" in output) == (2, True)
 
 
 def test_an_organisations_kit_holds_no_runs_to_stop_or_fetch(kit: Path) -> None:
-    for command in ("stop", "fetch"):
+    for command in ("stop", "resume", "fetch"):
         code, output = _run(command, "over", "--federation", str(kit.parent / "north"))
         assert (code, "a coordinator's kit is needed" in output) == (2, True)

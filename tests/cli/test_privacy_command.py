@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from foedus import api
+import foedus
 from foedus.cli.main import app
 from foedus.core.errors import BudgetError, ConfigError, LedgerError
 from foedus.privacy.accounting import epsilon
@@ -138,9 +138,9 @@ def test_a_budget_that_nobody_has_is_not_shown(folder: Path) -> None:
 
 
 def test_a_notebook_calls_the_same(folder: Path) -> None:
-    [row] = api.set_privacy_budget("icu", epsilon=5.0)
-    assert api.privacy_ledger("north") == [row]
+    [row] = foedus.set_privacy_budget("icu", epsilon=5.0)
+    assert foedus.privacy_ledger("north") == [row]
     with pytest.raises(ConfigError):
-        api.set_privacy_budget("icu", epsilon=-1.0)
+        foedus.set_privacy_budget("icu", epsilon=-1.0)
     with pytest.raises(LedgerError):
-        api.privacy_ledger("south")
+        foedus.privacy_ledger("south")

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from foedus.config.loading import load_config, load_section
-from foedus.config.own_data import load_participant_file, read_own
+from foedus.config.loading import load_config, load_participant_file, load_section
+from foedus.config.own_data import read_own
 from foedus.config.sections import Federation
 from foedus.config.sites import read_data
 from foedus.core.errors import ConfigError, DataError

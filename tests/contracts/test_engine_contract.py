@@ -14,6 +14,7 @@ import torch
 
 from deployed.answering import Switchboard, remote_engine
 from deployed.loopback import Direct
+from deployed.provisioned import linked
 from deployed.simulator import SITES, simulated
 from foedus.core import trees
 from foedus.core.errors import DataError, ParticipantError, RunFolderError
@@ -54,16 +55,28 @@ def over_flare(request: pytest.FixtureRequest, homes: Path) -> MakeEngine:
     return lambda local, tasks: remote_engine(hub, board, local, tasks, homes)
 
 
+def over_mtls(request: pytest.FixtureRequest, homes: Path) -> MakeEngine:
+    hub, board = request.getfixturevalue("founded_federation")
+    return lambda local, tasks: remote_engine(hub, board, local, tasks, homes)
+
+
 ENGINES: Mapping[str, Callable[[pytest.FixtureRequest, Path], MakeEngine]] = {
     "in process": in_process,
     "in bytes": in_bytes,
     "over FLARE": over_flare,
+    "over mTLS between founded parties": over_mtls,
 }
 
 
 @pytest.fixture(scope="module")
 def flare_simulator() -> Iterator[tuple[Hub, Switchboard]]:
     with TemporaryDirectory(prefix="foedus-") as folder, simulated(Path(folder)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def founded_federation() -> Iterator[tuple[Hub, Switchboard]]:
+    with TemporaryDirectory(prefix="foedus-") as folder, linked(Path(folder)) as made:
         yield made
 
 

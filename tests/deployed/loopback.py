@@ -9,6 +9,7 @@ from typing import Any
 
 from foedus.config.participant import Home, ParticipantRun
 from foedus.config.sections import ParticipantFile
+from foedus.core.errors import ForgottenError
 from foedus.engines.codec.messages import decode_question, encode_answer
 from foedus.engines.codec.tensors import Limits, Piece
 from foedus.engines.link.courier import Courier, LinkLost, Patience
@@ -49,7 +50,10 @@ class Organisation:
         self.mailbox.start()
 
     def _work(self, run: str, kind: str, data: bytearray, mark: object) -> list[Piece]:
-        playing = self.runs.setdefault(run, ParticipantRun(self.home))
+        if kind == "begin":
+            self.runs.setdefault(run, ParticipantRun(self.home))
+        if (playing := self.runs.get(run)) is None:
+            raise ForgottenError("it was not told which run this is")
         with ONE_AT_A_TIME:
             return encode_answer(playing.answer(decode_question(data, Limits())))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,13 @@ class PrivateRun:
         organisation.home = replace(organisation.home, file=changed, tell=self.logs[name].append)
 
     def play(self, observe: Callable[[Event], None] = lambda event: None) -> Any:
-        federated = Federated(self.way, list(SITES), self.pins, lambda name, what: self.told.append((name, what)))
+        def notice(name: str, what: str) -> None:
+            self.told.append((name, what))
+
+        def wait(missing: Collection[str]) -> None:
+            raise AssertionError("it waits for who said no, or is there")
+
+        federated = Federated(self.way, list(SITES), self.pins, notice, wait=wait)
         return coordinate(self.folder, federated, observe=observe)
 
     def uses(self, name: str) -> int:

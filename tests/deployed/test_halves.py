@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 import foedus
-from deployed.loopback import Organisation, courier, organisations
+from deployed.loopback import courier, organisations
 from end_to_end.small_runs import SITES, small_run
 from foedus.api.coordinate import Federated, coordinate, enqueue
 from foedus.api.playing import RunResult
@@ -22,9 +22,9 @@ def data_of(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: {"kind": "files", "train": str(folder / "sites" / f"{name}.csv")} for name in SITES}
 
 
-def deployed(folder: Path, config: dict[str, Any], made: dict[str, Organisation] | None = None) -> RunResult:
+def deployed(folder: Path, config: dict[str, Any], **allow: Any) -> RunResult:
     resolved = load_config(config)
-    given, pins = organisations(folder, data_of(folder), models=[str(config["model"]["path"])])
+    given, pins = organisations(folder, data_of(folder), models=[str(config["model"]["path"])], **allow)
     way, _ = courier(given)
     run = RunFolder(folder / "deployed" / resolved.name)
     enqueue(resolved, run)
@@ -81,3 +81,16 @@ def test_a_masked_run_between_organisations_ends_where_the_plain_one_does(tmp_pa
     plain, hidden = weights(foedus.run(config)), weights(deployed(tmp_path / "masked", masked))
     for name, value in plain.items():
         assert value.allclose(hidden[name], atol=1e-4), name
+
+
+def test_a_threshold_sum_whose_keys_lie_at_their_own_places_is_the_embedded_one(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {
+        **SGD,
+        "secure_sum": {"kind": "threshold", "accept_unreviewed": True, "min_cohort": 3, "value_range": 1},
+        "evaluation": {"per_site": False},
+        "rounds": {"count": 1},
+    }
+    embedded = weights(foedus.run(small_run(tmp_path / "one", **sections)))
+    apart = weights(deployed(tmp_path / "other", small_run(tmp_path / "other", **sections), unreviewed=True))
+    for name, value in embedded.items():
+        torch.testing.assert_close(apart[name], value, rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from foedus.engines.way import Letter, Silence
 from foedus.federation.events import Event, RoundEnded, RoundStarted
 from foedus.federation.run_folder import RunFolder
 
+MASKS = {"kind": "masks", "threshold": 2, "min_cohort": 2}
+
 
 class Played:
     """A run of three organisations whose carrier can be cut. observe: sees every event of it."""
@@ -38,8 +40,15 @@ class Played:
         self.told: list[tuple[str, str]] = []
         enqueue(load_config(config), self.folder)
 
-    def play(self, observe: Callable[[Event], None] = lambda event: None) -> Any:
-        federated = Federated(self.way, list(SITES), self.pins, lambda name, what: self.told.append((name, what)))
+    def play(
+        self,
+        observe: Callable[[Event], None] = lambda event: None,
+        wait: Callable[[Collection[str]], None] | None = None,
+    ) -> Any:
+        def notice(name: str, what: str) -> None:
+            self.told.append((name, what))
+
+        federated = Federated(self.way, list(SITES), self.pins, notice, wait=wait)
         return coordinate(self.folder, federated, observe=observe)
 
 
@@ -93,9 +102,57 @@ def test_who_vanishes_is_dropped_and_let_in_again_when_it_is_back(tmp_path: Path
     assert [what for name, what in played.told if name == "south"] == ["was not to be reached for 0 s", "is back"]
 
 
+def test_who_is_started_again_at_once_is_told_anew_and_misses_no_round(tmp_path: Path) -> None:
+    played = Played(tmp_path, small_run(tmp_path, **SGD, rounds={"count": 3}))
+
+    def restart(event: Event) -> None:
+        if isinstance(event, RoundEnded) and event.record["round"] == 1:
+            played.made["south"].restart()
+
+    records = [record for record in played.play(restart).rounds if record["round"] > 0]
+    assert [record["reports"] for record in records] == [3, 3, 3]
+    assert played.told == []
+
+
+def test_who_is_started_again_while_a_run_is_founded_takes_part_all_the_same(tmp_path: Path) -> None:
+    played = Played(tmp_path, small_run(tmp_path, **SGD, evaluation={"per_site": False}, secure_sum=MASKS))
+    whole, forgot = Direct.call, set[str]()
+
+    def restart(self: Direct, name: str, header: Any, body: Any, timeout_s: float) -> Any:
+        if name == "west" and header.get("kind") in {"agree", "finish"} - forgot:
+            forgot.add(header["kind"])
+            played.made["west"].restart()
+        return whole(self, name, header, body, timeout_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Direct, "call", restart)
+        records = [record for record in played.play().rounds if record["round"] > 0]
+    assert forgot == {"agree", "finish"}
+    assert [record["reports"] for record in records] == [3, 3]
+    assert played.told == []
+
+
+def test_a_coordinator_that_is_killed_before_the_first_round_founds_the_run_anew(tmp_path: Path) -> None:
+    """What was summed already, participants answer for once; another run's sums are others."""
+    played = Played(tmp_path, small_run(tmp_path, **SGD, evaluation={"per_site": False}, secure_sum=MASKS))
+    whole = Courier.ask
+
+    def kill(self: Courier, letters: Any) -> Any:
+        answers = list(whole(self, letters))
+        if any(letter.kind == "step" for letter in letters.values()):
+            raise Killed  # all have answered to the first step of the dry round's sum
+        return iter(answers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Courier, "ask", kill)
+        with pytest.raises(Killed):
+            played.play()
+    records = [record for record in played.play().rounds if record["round"] > 0]
+    assert [record["reports"] for record in records] == [3, 3]
+
+
 def test_a_masked_round_survives_who_vanishes_in_it(tmp_path: Path) -> None:
-    masks = {"kind": "masks", "threshold": 2, "min_cohort": 2}
-    config = small_run(tmp_path, **SGD, evaluation={"per_site": False}, secure_sum=masks)
+    config = small_run(tmp_path, **SGD, evaluation={"per_site": False}, secure_sum=MASKS)
     played = Played(tmp_path, config)
     whole = Direct.call
 
@@ -109,6 +166,27 @@ def test_a_masked_round_survives_who_vanishes_in_it(tmp_path: Path) -> None:
         records = [record for record in played.play().rounds if record["round"] > 0]
     assert all(record["stood"] for record in records)
     assert records[-1]["reports"] == 2
+
+
+def test_a_run_waits_as_long_as_too_few_can_be_reached(tmp_path: Path) -> None:
+    config = small_run(
+        tmp_path, **SGD, evaluation={"per_site": False}, secure_sum={**MASKS, "value_range": 4.0}, rounds={"count": 6}
+    )
+    played = Played(tmp_path, config)
+    waited: list[Collection[str]] = []
+
+    def cut(event: Event) -> None:
+        if isinstance(event, RoundEnded) and event.record["round"] == 1:
+            played.carrier.cut = {"south", "west"}
+
+    def wait(missing: Collection[str]) -> None:
+        waited.append(missing)
+        if len(waited) == 5:  # as many rounds would not have stood
+            played.carrier.cut = set()
+
+    records = [record for record in played.play(cut, wait).rounds if record["round"] > 0]
+    assert [record["reports"] for record in records] == [3, 0, 3, 3, 3, 3]
+    assert waited == [["south", "west"]] * 5
 
 
 def test_what_an_organisations_file_does_not_allow_is_told_and_the_others_go_on(tmp_path: Path) -> None:

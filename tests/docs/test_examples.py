@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 import foedus
 from docs.reading_docs import ROOT
 from foedus.config.consent import consent
-from foedus.config.loading import load_config, load_section
-from foedus.config.own_data import load_participant_file
+from foedus.config.loading import load_config, load_participant_file, load_section
 from foedus.config.sections import Federation
 from foedus.core import trees
 from foedus.core.errors import ConfigError

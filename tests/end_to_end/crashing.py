@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from foedus.api import resume, run
+from foedus import resume, run
 
 TOUCHES = frozenset({"open", "os.rename", "os.remove", "os.rmdir", "os.truncate"})
 

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file
 
 import foedus
-from foedus import api
 from foedus.config.assemble import assemble
 from foedus.core import trees
 from foedus.core.errors import ConfigError
@@ -67,10 +66,10 @@ EVERY: list[dict[str, Any]] = [
 @pytest.mark.parametrize("given", EVERY)
 def test_explain_foretells_the_bytes_of_every_round(given: dict[str, Any], tmp_path: Path) -> None:
     values = config(tmp_path, **given)
-    explained = api.explain(values)
+    explained = foedus.explain(values)
     assert not explained.problems
     assert explained.traffic is not None
-    for record in api.run(values).rounds[1:]:
+    for record in foedus.run(values).rounds[1:]:
         assert record["bytes"] == {"down": 3 * explained.traffic.down, "up": 3 * explained.traffic.up}
         assert not record["left_out"]
 
@@ -92,18 +91,18 @@ STREAMED: list[dict[str, Any]] = [
 @pytest.mark.parametrize("given", STREAMED[:2])
 def test_explain_foretells_the_mean_bytes_of_fragments(given: dict[str, Any], tmp_path: Path) -> None:
     values = config(tmp_path, **given) | {"rounds": {"count": 5}}
-    explained = api.explain(values)
+    explained = foedus.explain(values)
     assert not explained.problems
     assert explained.traffic is not None
     assert any("mean of 2 fragments" in note for note in explained.notes)
-    later = [record["bytes"] for record in api.run(values).rounds[2:]]
+    later = [record["bytes"] for record in foedus.run(values).rounds[2:]]
     assert sum(sent["up"] for sent in later) == pytest.approx(4 * 3 * explained.traffic.up, abs=12)
     assert sum(sent["down"] for sent in later) == pytest.approx(4 * 3 * explained.traffic.down, abs=12)
 
 
 @pytest.mark.parametrize("given", EVERY + STREAMED)
 def test_a_run_that_was_stopped_ends_with_the_same_bytes(given: dict[str, Any], tmp_path: Path) -> None:
-    whole = api.run(config(tmp_path, **given))
+    whole = foedus.run(config(tmp_path, **given))
 
     class StopHere(Exception):  # noqa: N818 - no error
         pass
@@ -113,8 +112,8 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(given: dict[str, Any], 
             raise StopHere
 
     with pytest.raises(StopHere):
-        api.run(config(tmp_path, "stopped", **given), observe=stop)
-    resumed = api.resume(tmp_path / "runs" / "stopped")
+        foedus.run(config(tmp_path, "stopped", **given), observe=stop)
+    resumed = foedus.resume(tmp_path / "runs" / "stopped")
     expected = trained(whole.folder)
     assert expected.keys() == trained(resumed.folder).keys()
     assert all(torch.equal(tensor, trained(resumed.folder)[name]) for name, tensor in expected.items())
@@ -124,7 +123,7 @@ def test_one_participant_at_full_step_without_momentum_is_local_training(tmp_pat
     """DiLoCo (1, 0) of one site is the same, to the bit, as that site's training with no rounds between."""
     alone = config(tmp_path, sites=1, strategy={"kind": "diloco", "server_learning_rate": 1.0, "momentum": 0.0})
     alone["local"]["schedule"] = {"kind": "cosine", "warmup": 0.2}
-    result = trained(api.run(alone).folder)
+    result = trained(foedus.run(alone).folder)
 
     assembly = assemble(foedus.load_config(alone))
     params, optimizer = assembly.initial, None
@@ -178,7 +177,7 @@ def test_a_malformed_upload_is_left_out_by_name_and_the_run_goes_on(tmp_path: Pa
             update = cut_short(update)
         return update, after
 
-    result = api.run(values | {"compression": "none"}, algorithm=replace(honest, local=local))
+    result = foedus.run(values | {"compression": "none"}, algorithm=replace(honest, local=local))
     for record in result.rounds[1:]:
         assert record["stood"]
         assert record["left_out"].keys() == {"site1"}
@@ -193,8 +192,8 @@ def cut_short(update: LocalUpdate) -> LocalUpdate:
 
 def test_a_strategy_handed_to_run_is_compressed_like_a_configured_one(tmp_path: Path) -> None:
     values = config(tmp_path, strategy="fedavg", compression={"kind": "int4", "broadcast": "int8"}, rounds={"count": 1})
-    configured = api.run(values)
-    handed = api.run(values | {"name": "handed"}, algorithm=fedavg())
+    configured = foedus.run(values)
+    handed = foedus.run(values | {"name": "handed"}, algorithm=fedavg())
     assert handed.rounds[-1]["bytes"] == configured.rounds[-1]["bytes"]
     assert all(torch.equal(tensor, trained(handed.folder)[name]) for name, tensor in trained(configured.folder).items())
 
@@ -203,18 +202,18 @@ def test_a_strategy_that_compresses_already_is_not_compressed_again(tmp_path: Pa
     values = config(tmp_path, compression="int4")
     compressed = assemble(foedus.load_config(values)).federation().algorithm
     with pytest.raises(ConfigError, match="compresses its updates already"):
-        api.run(values, algorithm=compressed)
+        foedus.run(values, algorithm=compressed)
 
 
 def test_the_saved_configuration_asks_for_the_same_run(tmp_path: Path) -> None:
-    result = api.run(config(tmp_path, compression={"kind": "top_k", "fraction": 0.1}, rounds={"count": 1}))
+    result = foedus.run(config(tmp_path, compression={"kind": "top_k", "fraction": 0.1}, rounds={"count": 1}))
     saved = foedus.load_config(result.folder / "config.yaml")
     assert json.loads(saved.compression.model_dump_json())["fraction"] == 0.1
     assert saved.strategy.model_dump()["momentum"] == pytest.approx(0.3)
 
 
 def test_tokens_and_steps_add_up_over_participants_and_rounds(tmp_path: Path) -> None:
-    result = api.run(config(tmp_path))
+    result = foedus.run(config(tmp_path))
     for record in result.rounds[1:]:
         assert record["steps"] == 3 * 4
         assert record["tokens"] == sum(site["tokens"] for site in record["sites"].values()) > 0
@@ -224,7 +223,7 @@ def test_tokens_and_steps_add_up_over_participants_and_rounds(tmp_path: Path) ->
 
 
 def test_what_one_participant_trained_on_stays_its_own_figure(tmp_path: Path) -> None:
-    result = api.run(config(tmp_path, sites=1, evaluation={"per_site": False}))
+    result = foedus.run(config(tmp_path, sites=1, evaluation={"per_site": False}))
     assert [(record["steps"], record["tokens"]) for record in result.rounds[1:]] == [(None, None)] * 3
     assert result.summary["tokens"] == {"trained": None, "per_second": None}
 
@@ -232,15 +231,15 @@ def test_what_one_participant_trained_on_stays_its_own_figure(tmp_path: Path) ->
 def test_more_fragments_than_the_model_has_parts_are_refused_before_the_first_round(tmp_path: Path) -> None:
     streaming = {"fragments": 40}
     values = config(tmp_path, strategy={"kind": "diloco", "streaming": streaming}, rounds={"count": 40})
-    assert "strategy.streaming.fragments is 40, but" in "\n".join(api.explain(values).problems)
+    assert "strategy.streaming.fragments is 40, but" in "\n".join(foedus.explain(values).problems)
     with pytest.raises(ConfigError, match=r"strategy\.streaming\.fragments is 40, but .*; use at most \d+"):
-        api.run(values)
+        foedus.run(values)
 
 
 def test_the_model_that_is_kept_is_the_coordinators(tmp_path: Path) -> None:
     """What training leaves in the shared model is a participant's."""
     streaming = {"fragments": 2, "overlap": 2, "mixing": 1.0}
-    result = api.run(config(tmp_path, strategy={"kind": "diloco", "streaming": streaming}))
+    result = foedus.run(config(tmp_path, strategy={"kind": "diloco", "streaming": streaming}))
     place = result.folder / "checkpoints" / "round-00003" / "server.safetensors"
     kept = {name.removeprefix("params/"): t for name, t in load_file(place).items() if name.startswith("params/")}
     assert all(torch.equal(tensor, kept[name]) for name, tensor in trained(result.folder).items())

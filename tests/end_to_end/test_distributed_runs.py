@@ -112,7 +112,7 @@ def test_two_private_runs_differ_and_two_reproducible_ones_do_not(tmp_path: Path
 def test_one_participants_budget_stops_all_before_anything_is_sent(tmp_path: Path) -> None:
     first = foedus.run(distributed_run(tmp_path, name="first"))
     limit = spent(3, dict(first.summary)) * 1.01
-    foedus.api.set_privacy_budget("north", epsilon=limit, delta=0.1, unit="participant", participant="north")
+    foedus.set_privacy_budget("north", epsilon=limit, delta=0.1, unit="participant", participant="north")
     second = foedus.run(distributed_run(tmp_path, name="second"))
     assert [record["round"] for record in records(second.folder)] == [0, 1]
     assert "budget north of north" in second.summary["stopped"]
@@ -124,10 +124,10 @@ def test_budgets_of_ledgers_that_would_not_pay_are_refused_not_passed_by(tmp_pat
     coordinators = {**DISTRIBUTED, "mechanism": "cohorts"}
     coins = {"secure_sum": "none", "rounds": {"cohort": {"kind": "poisson", "rate": 0.5}, "count": 1}}
     foedus.run(distributed_run(tmp_path, name="first", privacy=coordinators, **coins))
-    foedus.api.set_privacy_budget("first", epsilon=9.0, delta=0.01, unit="participant", federation=True)
+    foedus.set_privacy_budget("first", epsilon=9.0, delta=0.01, unit="participant", federation=True)
     with pytest.raises(BudgetError, match="under the federation's budget first"):
         foedus.run(distributed_run(tmp_path, name="second"))
-    foedus.api.set_privacy_budget("west", epsilon=9.0, delta=0.1, unit="participant", participant="west")
+    foedus.set_privacy_budget("west", epsilon=9.0, delta=0.1, unit="participant", participant="west")
     with pytest.raises(BudgetError, match="west limits by its budget west"):
         foedus.run(distributed_run(tmp_path, name="third", privacy=coordinators, **coins))
 

@@ -127,7 +127,7 @@ def test_runs_on_the_same_rows_add_up_until_the_budget_is_spent(tmp_path: Path) 
     foedus.run(private_run(tmp_path, name="first"))
     limit = spent_by_records(3) * 1.01
     for site in SITES:
-        foedus.api.set_privacy_budget(site, epsilon=limit, delta=0.006, participant=site)
+        foedus.set_privacy_budget(site, epsilon=limit, delta=0.006, participant=site)
     second = foedus.run(private_run(tmp_path, name="second"))
     assert [record["round"] for record in records(second.folder)] == [0, 1]
     assert second.summary["finished"] is False

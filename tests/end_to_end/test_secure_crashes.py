@@ -14,7 +14,7 @@ import pytest
 
 from end_to_end.secure_runs import SITES, STEPS, secure_run
 from end_to_end.small_runs import records
-from foedus.api import privacy_ledger
+from foedus import privacy_ledger
 
 pytestmark = pytest.mark.end_to_end
 

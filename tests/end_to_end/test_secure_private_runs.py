@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import foedus
 from end_to_end.secure_runs import RECORDS, SITES, STEPS, assembled, killing, secure_run
-from foedus.api import privacy_ledger
+from foedus import privacy_ledger
 from foedus.config import sections
 from foedus.config.secure_sums import build_kind
 from foedus.federation.round import play_round

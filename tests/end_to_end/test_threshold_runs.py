@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import foedus
 from end_to_end.secure_runs import RECORDS, SITES, STEPS, assembled, killing, secure_run
-from foedus.api import privacy_ledger
+from foedus import privacy_ledger
 from foedus.core.errors import ConfigError
 from foedus.federation.round import play_round
 from foedus.privacy.secure_sum.contents import Scale, contents_of_updates

@@ -12,7 +12,6 @@ import yaml
 import foedus
 from end_to_end.small_runs import records, small_run, untimed, weights
 from end_to_end.test_resuming import stopped
-from foedus import api
 from foedus.core.errors import ConfigError
 from foedus.federation.checkpoints import load_trees
 
@@ -90,7 +89,7 @@ def test_a_record_that_does_not_tell_the_steps_is_refused(tmp_path: Path) -> Non
 
 def test_the_arms_of_a_comparison_would_not_make_the_same_steps(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"local\.seconds lets participants make as many steps .* set local\.steps"):
-        api.compare(timed(tmp_path))
+        foedus.compare(timed(tmp_path))
 
 
 def test_the_saved_configuration_says_what_was_resolved(tmp_path: Path) -> None:

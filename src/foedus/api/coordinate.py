@@ -53,7 +53,7 @@ class Federated:
     """Whom a run is played with. pins: everybody's identity keys, for secure sums and signatures.
 
     shows: is told the counts that a participant agrees to show. identity: opens the coordinator's own key.
-    patience_s: how long a signed run waits at its end for those who are away.
+    patience_s: how long a signed run waits at its end for those who are away. wait: as of RemoteEngine.
     """
 
     way: Way
@@ -63,6 +63,7 @@ class Federated:
     shows: Callable[[ParticipantId, Mapping[str, int]], None] = lambda name, counts: None
     identity: Callable[[], Identity] | None = None
     patience_s: float = 600.0
+    wait: Callable[[Collection[ParticipantId]], None] | None = None
 
 
 def enqueue(config: RunConfig, folder: RunFolder) -> None:
@@ -102,7 +103,17 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
     with opened(folder):
         config = load_config(folder.config)
         began = time.perf_counter()
-        engine = RemoteEngine(federated.way, run_identity(folder.identity), federated.names, notice=federated.notice)
+        is_founded = (folder.path / GROUND).exists()
+        if not is_founded:  # what was summed for a run that a crash cut off before, nobody answers for again
+            folder.identity.unlink(missing_ok=True)
+        engine = RemoteEngine(
+            federated.way,
+            run_identity(folder.identity),
+            federated.names,
+            notice=federated.notice,
+            least=least_needed(config),
+            wait=federated.wait,
+        )
         ground, notes, records = _set_up(config, folder, engine, federated)
         side = with_agreed_range(build_side(ground.fill_in(config), ground, dry_rounds=True))
         # encrypted sums take the most: six times float32, and each strategy's parts besides
@@ -118,10 +129,11 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             ground = replace(
                 ground, value_range=found.value_range, max_weight=found.max_weight if weighted else ground.max_weight
             )
-            _write_down(folder, ground, notes, records)
             engine.introduce(Agree(ground.as_json()))
             side = replace(side, config=ground.fill_in(config), ground=ground)
             federation = _federation(side, engine, federated.pins, noise, guard)
+        if not is_founded:
+            _write_down(folder, ground, notes, records)
         digest = run_digest(side, folder, noise, {"ground": ground.as_json()})
         signed = _begin_signed(side, federation, folder, engine, federated, inputs=digest)
         federation = federation if signed is None else signed.federation
@@ -205,10 +217,8 @@ def _federation(
     return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
 
 
-def _write_down(
-    folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int] | None = None
-) -> None:
-    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records or {})}
+def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int]) -> None:
+    kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records)}
     folder.write(folder.path / GROUND, json.dumps(kept))
 
 
@@ -268,14 +278,18 @@ def _set_up(
             learnt = learn_tokenizer(config, engine)
             ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
-        _write_down(folder, ground, notes)
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:
         _require_enough_told(config, agreed, ground.participants)
         records = read_records(agreed)
-        _write_down(folder, ground, notes, records)
     return ground, notes, records
+
+
+def least_needed(config: RunConfig) -> int:
+    """Return how many participants a round needs to stand."""
+    chosen = config.secure_sum
+    return max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
 
 
 def _require_enough_told(config: RunConfig, told: Collection[ParticipantId], names: Sequence[ParticipantId]) -> None:
@@ -283,9 +297,7 @@ def _require_enough_told(config: RunConfig, told: Collection[ParticipantId], nam
 
     Raises: RoundError.
     """
-    chosen = config.secure_sum
-    least = max(1, config.rounds.min_reports, 0 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort)
-    if len(told) < least:
+    if len(told) < (least := least_needed(config)):
         missing = ", ".join(name for name in names if name not in told)
         raise RoundError(
             f"{len(told)} of {len(names)} organisations take part, and a round needs {least}; "

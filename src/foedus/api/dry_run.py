@@ -20,7 +20,8 @@ from foedus.config import sections
 from foedus.config.build import hides_evaluation
 from foedus.config.consent import consent, require_upload
 from foedus.config.ground import Ground, introduce
-from foedus.config.own_data import load_participant_file, read_own, shown_counts
+from foedus.config.loading import load_participant_file
+from foedus.config.own_data import read_own, shown_counts
 from foedus.config.privacy import is_reproducible
 from foedus.config.private_halves import agreed_noise, tells_weight_bound
 from foedus.config.private_run import idle_entropy

@@ -1,4 +1,4 @@
-"""Ending a federation's run early, and taking its results out of the coordinator's kit."""
+"""Ending a federation's run early, going on with it, and taking its results out of the coordinator's kit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from foedus.api.serve import FAILED, RUNS, STOP, is_over
+from foedus.api.run_queue import FAILED, RUNS, STOP, go_on, is_over, stop
 from foedus.core.errors import LinkError
 from foedus.engines.kits.kit import open_kit
 from foedus.reporting.live import chosen_run
@@ -20,9 +20,19 @@ def stop_run(federation: Path, name: str) -> Path:
     Raises: LinkError if it is not the coordinator's kit, or the run is over; RunFolderError if there is none.
     """
     folder = _run_of(federation, name)
-    if is_over(folder):
-        raise LinkError(f"the run {name} is over already; foedus fetch {name} takes its results")
-    (folder / STOP).touch()  # its coordinator looks for it at every event
+    stop(folder)
+    return folder
+
+
+def resume_run(federation: Path, name: str) -> Path:
+    """Let the coordinator of a kit go on with a run that was stopped, or failed, and return the run's folder.
+
+    It begins at the last whole round, or anew if there is none.
+    Raises: LinkError if it is not the coordinator's kit, the run came to its end, or was not stopped; RunFolderError if
+        there is none.
+    """
+    folder = _run_of(federation, name)
+    go_on(folder)
     return folder
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
 from foedus.core.errors import FoedusError, LinkError, RoundError
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
@@ -17,7 +17,7 @@ from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
 from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
 from foedus.engines.kits.startup import place_storage
-from foedus.engines.link.courier import Courier, Patience
+from foedus.engines.link.courier import PATIENCE_S, Courier, patience_of
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
 from foedus.engines.trainers import Place, Trainers
@@ -25,26 +25,10 @@ from foedus.federation.events import Observer, ignore, to_all
 from foedus.federation.run_folder import RunFolder
 from foedus.federation.state import StateFile
 
-RUNS, LOGS, STATE = "runs", "logs", "state"
-FAILED, STOP = "failed.json", "stop"
+LOGS, STATE = "logs", "state"
 TROUBLE_S = 20.0
-PATIENCE = Patience(lost=90.0, still=300.0, least=120.0)
-GATHERING_S = 120.0  # that a run waits for all organisations, before it goes on with those who are there
 
 Tell = Callable[[str], None]
-
-
-def runs_of(kit: Kit) -> list[RunFolder]:
-    """Return the runs of a coordinator's kit that are not over, in the order in which they came."""
-    folders = [path for path in (kit.folder / RUNS).glob("*/") if (path / "config.yaml").is_file()]
-    waiting = [path for path in folders if not is_over(path)]
-    return [RunFolder(path) for path in sorted(waiting, key=lambda path: (path / "config.yaml").stat().st_mtime)]
-
-
-def is_over(run: Path) -> bool:
-    """Return whether nothing of a run is left to do: a signed one needs everybody's signature at its end."""
-    signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
-    return ((run / "summary.json").is_file() and signed) or (run / FAILED).is_file()
 
 
 def serve_coordinator(
@@ -53,14 +37,18 @@ def serve_coordinator(
     observe: Observer = ignore,
     tell: Tell = lambda text: None,
     until_idle: bool = False,
+    patience_s: float = PATIENCE_S,
 ) -> None:
     """Keep the link to the organisations up, and play the runs that are handed in, one after the other.
 
     folder: the coordinator's kit.
     until_idle: return when no run is left; otherwise it waits for more.
-    Raises: LinkError if a kit cannot be used.
+    patience_s: how long a participant may be out of reach before it is left out. Of work that gets on no further,
+        deadlines, and how long runs wait for all at their beginning, follow from it.
+    Raises: LinkError if a kit cannot be used; ConfigError if the patience is too short.
     """
     require_flare()
+    waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
     place_storage(kit.folder)
     placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
@@ -71,22 +59,25 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
-        courier = Courier(hub, PATIENCE)
+        courier = Courier(hub, waiting)
         while True:
-            waiting = runs_of(kit)
-            for run in waiting[:1]:
-                _play(kit, run, courier, link, observe=observe, tell=tell)
-            if not waiting:
+            queue = waiting_runs(kit.folder)
+            for run in queue[:1]:
+                _play(kit, run, courier, link, gathering_s=waiting.least, observe=observe, tell=tell)
+            if not queue:
                 if until_idle:
                     return
                 time.sleep(1)
 
 
-def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Observer, tell: Tell) -> None:
+def _play(
+    kit: Kit, run: RunFolder, courier: Courier, link: Link, *, gathering_s: float, observe: Observer, tell: Tell
+) -> None:
     """Play one run to its end, or write down why that cannot be."""
     from safetensors import SafetensorError
 
-    from foedus.api.coordinate import Federated, coordinate
+    from foedus.api.coordinate import Federated, coordinate, least_needed
+    from foedus.config.loading import load_config
     from foedus.config.signed_run import PASSPHRASE
 
     names = kit.league.organisations
@@ -102,10 +93,22 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
         else:
             state.missing(name, what)
 
+    def wait(missing: Collection[str]) -> None:
+        stopping()
+        state.waits(link.trouble or f"too few can be reached; waits for {', '.join(missing)}")
+        time.sleep(1)
+
     try:
-        gather(courier, names, state, lambda: link.trouble, stopping)
+        least = least_needed(load_config(run.config))
+        gather(courier, names, state, lambda: link.trouble, stopping, least=least, patience_s=gathering_s)
         federated = Federated(
-            courier, names, kit.pins(), notice, state.seen, lambda: kit.identity(os.environ.get(PASSPHRASE))
+            courier,
+            names,
+            kit.pins(),
+            notice,
+            state.seen,
+            lambda: kit.identity(os.environ.get(PASSPHRASE)),
+            wait=wait,
         )
         coordinate(run, federated, observe=to_all(state, lambda event: stopping(), observe))
     except (OSError, SafetensorError) as error:
@@ -116,7 +119,7 @@ def _play(kit: Kit, run: RunFolder, courier: Courier, link: Link, *, observe: Ob
         state.waits(trouble)
         time.sleep(TROUBLE_S)
     except FoedusError as error:
-        (run.path / FAILED).write_text(json.dumps({"reason": str(error), "type": type(error).__name__}))
+        write_failure(run, error)
         state.stopped(str(error))
         tell(f"run {run.path.name} ended: {error}")
 
@@ -126,7 +129,7 @@ def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
 
     def check() -> None:
         if (run.path / STOP).exists():
-            raise RoundError("foedus stop was given; the rounds so far stay recorded")
+            raise RoundError("foedus stop was given; the rounds so far stay recorded, and foedus resume plays on")
 
     return check
 
@@ -137,8 +140,11 @@ def gather(
     state: StateFile,
     trouble: Callable[[], str],
     check: Callable[[], None] = lambda: None,
+    *,
+    least: int,
+    patience_s: float,
 ) -> None:
-    """Wait until all organisations are there, or some have been for a while. check: is asked meanwhile."""
+    """Wait until all organisations are there, or at least some have been for so long. check: is asked meanwhile."""
     began: float | None = None
     while True:
         check()
@@ -147,9 +153,9 @@ def gather(
             state.seen(name)
         if len(there) == len(names):
             return
-        if there:
+        if len(there) >= least:
             began = began or time.monotonic()
-            if time.monotonic() - began > GATHERING_S:
+            if time.monotonic() - began > patience_s:
                 return
         missing = ", ".join(name for name in names if name not in there)
         state.waits(trouble() or f"waits for {missing}")
@@ -162,7 +168,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
     folder: its kit. file: participant.yaml, that of the kit unless told.
     Raises: LinkError if the kit cannot be used; ConfigError if the file is wrong.
     """
-    from foedus.config.own_data import load_participant_file
+    from foedus.config.loading import load_participant_file
 
     require_flare()
     kit = open_kit(folder, "participant")
@@ -205,6 +211,6 @@ def refuse_taken(kit: Kit, name: str) -> RunFolder:
     Raises: LinkError if there is a run of this name.
     """
     place = kit.folder / RUNS / name
-    if place.exists():
+    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
         raise LinkError(f"{place} already holds a run; choose another --name")
     return RunFolder(place)

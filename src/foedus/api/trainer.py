@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from foedus.config.consent import require_upload
-from foedus.config.own_data import load_participant_file
+from foedus.config.loading import load_participant_file
 from foedus.config.participant import Home, ParticipantRun
 from foedus.config.signed_run import PASSPHRASE
 from foedus.core.errors import FoedusError
-from foedus.engines.child import MARK
+from foedus.engines.child import MARK, REFUSED
 from foedus.engines.codec.messages import decode_question, encode_answer
 from foedus.engines.codec.tensors import Limits
 from foedus.engines.link.frames import receive_long, send_long
@@ -68,12 +68,15 @@ def serve(connection: socket.socket, home: Home) -> None:
         header, data = receive_long(connection, limits.message_bytes)
         kind = str(header.get("kind"))
         try:
-            answer = encode_answer(run.answer(decode_question(data, limits)))
+            reply = run.answer(decode_question(data, limits))
             del data
+            if run.has_refused and isinstance(reply, Failure):
+                home.tell(reply.reason)
+            answer = encode_answer(reply)
             require_upload(home.file, sum(len(piece) for piece in answer), f"its answer to {kind}")
         except FoedusError as error:
             answer = encode_answer(Failure(failure_reason(error)))
-        send_long(connection, {"kind": "answer"}, answer)
+        send_long(connection, {"kind": REFUSED if run.has_refused else "answer"}, answer)
 
 
 def main() -> None:

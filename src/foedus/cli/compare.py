@@ -28,13 +28,13 @@ def compare(
     resolved = load(config, overrides(settings, name, output))
     from rich.table import Table
 
-    from foedus import api
+    import foedus
     from foedus.reporting.comparing import arms_table, comparison_verdict
     from foedus.reporting.progress import progress_for
     from foedus.reporting.records import read_comparison
 
     with progress_for(sys.stdout, json=json, quiet=quiet) as observe:
-        result = api.compare(
+        result = foedus.compare(
             resolved,
             seeds=seeds,
             overwrite=overwrite,

@@ -29,9 +29,9 @@ def explain(
 ) -> None:
     """Show what a run would do: its settings, who holds what, what is sent, and every problem found."""
     resolved = load(config, overrides(settings, name, output))
-    from foedus import api
+    import foedus
 
-    explanation = api.explain(resolved)
+    explanation = foedus.explain(resolved)
     if json:
         typer.echo(json_format.dumps(explanation, default=vars))
     else:

@@ -27,9 +27,9 @@ def generate(
     debug: Debug = False,
 ) -> None:
     """Let a finished run's causal language model write, from a prompt or from nothing."""
-    from foedus import api
+    import foedus
 
-    texts = api.generate(
+    texts = foedus.generate(
         run, prompt, samples=samples, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
     for number, text in enumerate(texts):

@@ -16,6 +16,7 @@ from foedus.cli.keys import keys
 from foedus.cli.predict import predict
 from foedus.cli.privacy import privacy
 from foedus.cli.provision import provision
+from foedus.cli.resume import resume
 from foedus.cli.run import run
 from foedus.cli.schema import schema
 from foedus.cli.serve import coordinator, participant
@@ -66,6 +67,7 @@ for command in (
     status,
     watch,
     stop,
+    resume,
     fetch,
     schema,
 ):

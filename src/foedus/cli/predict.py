@@ -36,10 +36,10 @@ def predict(
     if not asked:
         raise DataError("there is no text to predict from; give some as arguments, with --file, or one a line")
     takes_pairs = _takes_pairs(run)
-    from foedus import api
+    import foedus
 
     given = [_pair(text, number) for number, text in enumerate(asked, 1)] if takes_pairs else asked
-    found = api.predict(run, given, top_k=top_k, max_new_tokens=max_new_tokens)
+    found = foedus.predict(run, given, top_k=top_k, max_new_tokens=max_new_tokens)
     for text, result in zip(asked, found, strict=True):
         typer.echo(json_format.dumps({"input": text, **result}) if json else "\n".join(lines(text, result)))
 

@@ -43,9 +43,9 @@ def set_budget(
     debug: Debug = False,
 ) -> None:
     """Set how much privacy all runs together may spend on some data, or accept that these have changed."""
-    from foedus import api
+    import foedus
 
-    rows = api.set_privacy_budget(
+    rows = foedus.set_privacy_budget(
         budget_id,
         epsilon=epsilon,
         delta=delta,
@@ -67,10 +67,10 @@ def show_budgets(
     debug: Debug = False,
 ) -> None:
     """Show budgets, and what is spent of them."""
-    from foedus import api
+    import foedus
     from foedus.core.errors import LedgerError
 
-    rows = of_budget(api.privacy_ledger(), budget_id)
+    rows = of_budget(foedus.privacy_ledger(), budget_id)
     if budget_id is not None and not rows:
         raise LedgerError(f"no ledger has a budget {budget_id}; foedus privacy ledger shows those that there are")
     _print(rows, json)

@@ -22,9 +22,9 @@ def ledger(
     debug: Debug = False,
 ) -> None:
     """Show what every run has spent of whose privacy, with unit and δ, and what the budgets leave."""
-    from foedus import api
+    import foedus
 
-    rows = api.privacy_ledger(participant)
+    rows = foedus.privacy_ledger(participant)
     if json:
         for row in rows:
             typer.echo(json_format.dumps(row))

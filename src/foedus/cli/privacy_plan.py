@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def plan(config: Config, *, settings: Settings = None, json: Json = False, debug: Debug = False) -> None:
     """Show what a run would spend of privacy, and what other noise or other numbers of rounds would."""
     resolved = load(config, overrides(settings))
-    from foedus import api
+    import foedus
 
-    planned = api.plan_privacy(resolved)
+    planned = foedus.plan_privacy(resolved)
     if json:
         typer.echo(json_format.dumps(planned, default=vars))
         return

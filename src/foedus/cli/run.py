@@ -45,16 +45,16 @@ def run(
     resolved = load(config, changes) if config is not None else None
     if not (json or quiet):
         typer.echo("reading the data and loading the model …", err=True)
-    from foedus import api
+    import foedus
     from foedus.reporting.progress import progress_for
 
     with progress_for(sys.stdout, json=json, quiet=quiet) as observe:
         if resolved is not None:
             with _told_how_to_go_on(resolved.run_folder):
-                api.run(resolved, overwrite=overwrite, observe=observe, debug=debug)
+                foedus.run(resolved, overwrite=overwrite, observe=observe, debug=debug)
         elif resume is not None:
             with _told_how_to_go_on(resume):
-                api.resume(resume, observe=observe, debug=debug)
+                foedus.resume(resume, observe=observe, debug=debug)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from foedus.cli.options import Debug, Json, Quiet, Settings, overrides
+from foedus.engines.link.courier import PATIENCE_S
 
 Kit = Annotated[Path, typer.Argument(metavar="KIT", help="The kit's folder.", show_default=False)]
 
@@ -19,6 +20,10 @@ def coordinator(
     kit: Kit,
     *,
     once: Annotated[bool, typer.Option("--once", help="End when no run is left.")] = False,
+    patience: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="How long a participant may be out of reach before it is left out."),
+    ] = PATIENCE_S,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -29,7 +34,7 @@ def coordinator(
 
     _end_on_termination()
     with progress_for(sys.stdout, json=json, quiet=quiet) as observe:
-        serve_coordinator(kit, observe=observe, tell=_tell(quiet=quiet), until_idle=once)
+        serve_coordinator(kit, observe=observe, tell=_tell(quiet=quiet), until_idle=once, patience_s=patience)
 
 
 def participant(

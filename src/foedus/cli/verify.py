@@ -38,7 +38,7 @@ def verify(
     debug: Debug = False,
 ) -> None:
     """Check every signature, proof and figure of a run offline, and name the first that does not hold."""
-    from foedus import api
+    import foedus
     from foedus.core.errors import MissingExtra, SignatureError
 
     def passed(check: str) -> None:
@@ -46,7 +46,7 @@ def verify(
             typer.echo(line(check))
 
     try:
-        found = api.verify(
+        found = foedus.verify(
             run, keys=keys, receipts=receipt or (), bills=bill or (), without_privacy=without_privacy, passed=passed
         )
     except (SignatureError, MissingExtra) as error:

@@ -14,7 +14,7 @@ from foedus.config import yaml_text
 from foedus.config.errors import Problem, nearest, problems_in, shown
 from foedus.config.overrides import override
 from foedus.config.resolve import resolve
-from foedus.config.sections import RunConfig, Section
+from foedus.config.sections import ParticipantFile, RunConfig, Section
 from foedus.config.yaml_text import dotted
 from foedus.core.errors import ConfigError
 
@@ -52,6 +52,15 @@ def load_section(path: Path, kind: type[S], advice: str = "") -> S:
     except ValidationError as error:
         lines = [_line(problem, draft, ()) for problem in problems_in(error, kind)]
         raise ConfigError("\n".join(lines)) from None
+
+
+def load_participant_file(path: Path) -> ParticipantFile:
+    """Return what a participant's own file says.
+
+    Raises: ConfigError that lists every problem, one a line.
+    """
+    file = load_section(path, ParticipantFile, "`foedus provision` puts one to fill in into every kit")
+    return file.rooted(path.parent)
 
 
 @dataclass(frozen=True)

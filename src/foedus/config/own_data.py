@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from foedus.config import sections
-from foedus.config.loading import load_section
 from foedus.config.resolve import resolve
 from foedus.config.sections import ParticipantFile, RunConfig
 from foedus.config.sites import columns_of, read_data
@@ -32,15 +30,6 @@ class Own:
     labels: Collection[str] | None = None
     listed: Sequence[str] | None = None
     note: str | None = None
-
-
-def load_participant_file(path: Path) -> ParticipantFile:
-    """Return what a participant's own file says.
-
-    Raises: ConfigError that lists every problem, one a line.
-    """
-    file = load_section(path, ParticipantFile, "`foedus provision` puts one to fill in into every kit")
-    return file.rooted(path.parent)
 
 
 def read_own(file: ParticipantFile, run: RunConfig, name: str) -> Own:

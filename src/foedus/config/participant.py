@@ -30,7 +30,7 @@ from foedus.config.sections import ParticipantFile, RunConfig
 from foedus.config.secure_sums import agreed_sums, pinned_keys, secure_side
 from foedus.config.side import Side, Splits, build_side, rehearse
 from foedus.config.tokenizer import words_of
-from foedus.core.errors import ConfigError, ConsentError, DataError, MessageError, ParticipantError
+from foedus.core.errors import BudgetError, ConfigError, ConsentError, DataError, MessageError, ParticipantError
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.playing_site import PlayingSite
 from foedus.engines.site import Site, failure_reason
@@ -74,7 +74,8 @@ class _Begun:
 class ParticipantRun:
     """One participant's side of one run. Every question gets an answer; what goes wrong is a Failure.
 
-    mark: is called whenever training or evaluation gets on.
+    mark: is called whenever training or evaluation gets on. has_refused: whether the last answer was that the own file
+    does not allow the run, which stays so until the file changes.
     """
 
     def __init__(self, home: Home, mark: Callable[[], None] = lambda: None) -> None:
@@ -87,12 +88,16 @@ class ParticipantRun:
         self._side: tuple[Side, Splits] | None = None
         self._told_facts: Mapping[str, Any] = {}
         self._signing: SigningSide | None = None
+        self.has_refused = False
 
     def answer(self, question: Question) -> Answer:
         """Return the answer to one message."""
+        self.has_refused = False
         try:
             return self._answer(question)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this participant's answer only
+            own_rules = isinstance(error, ConsentError | BudgetError)
+            self.has_refused = own_rules and isinstance(question, Begin | Agree)
             return Failure(failure_reason(error))
 
     def _answer(self, question: Question) -> Answer:

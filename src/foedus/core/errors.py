@@ -8,6 +8,7 @@ FoedusError
 ├── ParticipantError a participant's work in a round cannot be used; it is left out, the run goes on
 ├── RoundError       too few participants reported, round after round
 ├── MessageError     bytes that another party sent are no message, or an answer to another one
+│   └── ForgottenError  a participant was started again, and has to be told anew what the run is
 ├── LinkError        the way to the other organisations cannot be set up, or is not allowed
 ├── ConsentError     a participant's own file does not allow what a run asks of it
 ├── SecureSumError   a message or a step of a secure sum breaks its rules; who sees it takes no further part
@@ -75,6 +76,10 @@ class SecureSumError(FoedusError):
 
 class MessageError(FoedusError):
     """Bytes that came from another party are no message of a run, or more than is allowed."""
+
+
+class ForgottenError(MessageError):
+    """A participant was started again, and knows nothing of a run or a message until it is told anew."""
 
 
 class LinkError(FoedusError):

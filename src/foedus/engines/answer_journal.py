@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from foedus.core.durable import sync
 from foedus.core.errors import RunFolderError, SecureSumError
-from foedus.federation.checkpoints import sync
 from foedus.privacy.secure_sum.participant import ANSWERED_BEFORE
 
 

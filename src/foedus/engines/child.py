@@ -18,19 +18,20 @@ from typing import Any
 from foedus.core.errors import ParticipantError
 from foedus.engines.link.frames import Piece, receive_long, send_long
 
-MARK = "mark"
+MARK, REFUSED = "mark", "refused"
 STOP_S = 10.0
 
 
 class Child:
     """A running process. module: what `python -m` starts; it is given a connection's number and these facts.
 
-    log: where what it prints goes.
+    log: where what it prints goes. has_refused: whether its last answer was that this organisation does not allow it.
     """
 
     def __init__(self, module: str, facts: Mapping[str, Any], log: Path, most: int) -> None:
         self._connection, theirs = socket.socketpair()
         self._most = most
+        self.has_refused = False
         command = [sys.executable, "-m", module, str(theirs.fileno()), json.dumps(facts)]
         log.parent.mkdir(parents=True, exist_ok=True)
         with theirs, log.open("ab") as output:
@@ -57,6 +58,7 @@ class Child:
             while True:
                 header, answer = receive_long(self._connection, self._most)
                 if header.get("kind") != MARK:
+                    self.has_refused = header.get("kind") == REFUSED
                     return answer
                 mark()
         except OSError:

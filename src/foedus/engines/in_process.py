@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from foedus.core.durable import sync
 from foedus.core.errors import RunFolderError
 from foedus.engines.site import Site
-from foedus.federation.checkpoints import load_trees, save_trees, sync
+from foedus.federation.checkpoints import load_trees, save_trees
 from foedus.federation.messages import ParticipantId, Reply, Request, Train
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import LocalRule, LocalTask, Memory, PairCounter, SecureAnswers

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from foedus.core.durable import sync
 from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.site import Site
-from foedus.federation.checkpoints import load_trees, save_trees, sync
+from foedus.federation.checkpoints import load_trees, save_trees
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.protocols import Memory
 from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, SignedRequest

@@ -7,14 +7,16 @@ from a checkpoint calls them back to the same round.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from foedus.core.durable import sync
 from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question, decode_answer, encode_question
 from foedus.engines.codec.tensors import Limits, Piece
 from foedus.engines.way import Letter, Silence, Way
-from foedus.federation.checkpoints import sync
 from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
 from foedus.federation.messages import (
     CountPairs,
@@ -33,15 +35,28 @@ from foedus.privacy.signing.statements import Signed
 
 INDEX = "participants.json"
 MAX_TOLD_BYTES = 1 << 26  # of what is told beside rounds
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0  # until who refused is asked again: each time twice as long
 _WRONG = Failure("answered another question")
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a participant takes no part, and when it is asked again."""
+
+    reason: str
+    wait_s: float
+    until: float
 
 
 class RemoteEngine:
     """Participants that are reached over a way.
 
     One that does not answer in time has dropped out: it is asked nothing more until it can be reached again, which is
-    tried whenever work begins. It is then told anew what the run is, and where it stands.
-    run: the run's id. names: all participants. notice: is told who is lost, why, and who is back.
+    tried whenever work begins. It is then told anew what the run is, and where it stands. One that refuses the run is
+    asked again at growing intervals, for its file may have changed.
+    run: the run's id. names: all participants. notice: is told who is lost, why, and who is back. now: seconds.
+    least: with fewer, work comes to nothing. wait: is told who is missing as long as fewer can be reached when work
+        begins; it takes its time, and raises to end the run. Without it, work begins with whoever is there.
     """
 
     def __init__(
@@ -52,8 +67,13 @@ class RemoteEngine:
         *,
         limits: Limits | None = None,
         notice: Callable[[ParticipantId, str], None] = lambda name, what: None,
+        now: Callable[[], float] = time.monotonic,
+        least: int = 1,
+        wait: Callable[[Collection[ParticipantId]], None] | None = None,
     ) -> None:
         self._way = way
+        self._least = least
+        self._wait = wait
         self.run = run
         self.largest_answer: int | None = None  # in bytes, once the model is known
         self._names = tuple(names)
@@ -62,6 +82,8 @@ class RemoteEngine:
         self._setup: tuple[Begin | Agree | OpenLog, ...] = ()
         self._ready: dict[ParticipantId, int] = {}  # how many of the setup's messages each one knows
         self._absent: set[ParticipantId] = set()
+        self._refusals: dict[ParticipantId, _Refusal] = {}
+        self._now = now
         self._round = 0
         self._trained: set[ParticipantId] = set()
         self._due: dict[ParticipantId, Settle | Recall] = {}
@@ -82,13 +104,13 @@ class RemoteEngine:
         before = [known for known in self._setup if type(known) is not type(message)]  # a later one replaces it
         self._setup = (*before, message)
         self._ready = {name: min(known, len(before)) for name, known in self._ready.items()}
-        answers = self._ask({name: message for name in self._names if name not in self._absent})
+        answers = self._ask_anew({name: message for name in self._names if name not in self._absent})
         found = {name: answer for name, answer in answers if isinstance(answer, Told | Failure)}
         for name, answer in found.items():
             if isinstance(answer, Told):
                 self._ready[name] = len(self._setup)
             else:
-                self._lose(name, f"refused: {answer.reason}")
+                self._refused(name, answer.reason)
         return found
 
     def exchange(self, requests: Mapping[ParticipantId, Request]) -> Iterator[tuple[ParticipantId, Reply]]:
@@ -112,7 +134,7 @@ class RemoteEngine:
     def hand(self, papers: Mapping[ParticipantId, Paper]) -> Mapping[ParticipantId, Told]:
         """Hand papers of a signed run to those who are there, and return what each tells; who refuses is noted."""
         told = {}
-        for name, answer in self._ask({name: paper for name, paper in papers.items() if name not in self._absent}):
+        for name, answer in self._ask_anew({name: paper for name, paper in papers.items() if name not in self._absent}):
             if isinstance(answer, Told):
                 told[name] = answer
             else:
@@ -130,15 +152,16 @@ class RemoteEngine:
     ) -> Iterator[tuple[ParticipantId, Answer]]:
         """Ask for work and yield the answers. sent: in what each request travels."""
         asked = {name: request for name, request in requests.items() if name in self._names}
-        if any(_begins_work(request) for request in asked.values()):
-            self._find_again(asked)
-            self._catch_up([name for name in asked if name not in self._absent])
+        begins = any(_begins_work(request) for request in asked.values())
+        if begins:
+            self._bring_together(asked)
         asked = {name: request for name, request in asked.items() if name not in self._absent}
         for name, request in asked.items():
             if (clock := _clock_of(request)) is not None:
                 self._round = clock + 1
                 self._trained.add(name)
-        yield from self._ask({name: sent[name] for name in asked})
+        letters = {name: sent[name] for name in asked}
+        yield from self._ask_anew(letters) if begins else self._ask(letters)
 
     def settle(self, counted: Collection[ParticipantId]) -> None:
         """Tell those who trained since the last call whether their update is in the model."""
@@ -168,21 +191,40 @@ class RemoteEngine:
 
     def finish(self) -> Mapping[ParticipantId, Told]:
         """Tell everybody who is there that the run is over, and return what each tells of it."""
-        answers = self._ask({name: Finish() for name in self._names if name not in self._absent})
+        answers = self._ask_anew({name: Finish() for name in self._names if name not in self._absent})
         return {name: answer for name, answer in answers if isinstance(answer, Told)}
 
     def absent(self) -> Collection[ParticipantId]:
         """Return those who are given up until they are found again."""
         return frozenset(self._absent)
 
+    def _bring_together(self, asked: Collection[ParticipantId]) -> None:
+        """Look for those who were given up, and wait as long as too few are there and others may come."""
+        sought: Collection[ParticipantId] = asked
+        while True:
+            self._find_again(sought)
+            self._catch_up([name for name in sought if name not in self._absent])
+            away = [name for name in asked if name in self._absent and name not in self._refusals]
+            there = sum(name not in self._absent for name in asked)
+            least = min(self._least, len(asked))
+            if self._wait is None or there >= least or there + len(away) < least:
+                return
+            self._wait(away)
+            sought = away
+
     def _find_again(self, asked: Collection[ParticipantId]) -> None:
         """Tell those who are back what they missed."""
-        lost = [name for name in asked if name in self._absent]
+        lost = [name for name in asked if name in self._absent and self._may_be_asked(name)]
         for name in self._way.reachable(lost):
             self._absent.discard(name)
-            self._ready[name] = 0  # it may have been started anew
-            self._due.setdefault(name, Recall(self._round))
-            self._notice(name, "is back")
+            self._forgets(name)  # it may have been started anew
+            if name not in self._refusals:
+                self._notice(name, "is back")
+
+    def _forgets(self, name: ParticipantId) -> None:
+        """Note that somebody has to be told anew what the run is, and where it stands."""
+        self._ready[name] = 0
+        self._due.setdefault(name, Recall(self._round))
 
     def _catch_up(self, names: Sequence[ParticipantId]) -> None:
         """Bring everybody to where the run stands."""
@@ -193,7 +235,10 @@ class RemoteEngine:
                     self._ready[name] = step + 1
                 else:
                     why = answer.reason if isinstance(answer, Failure) else "it answered another question"
-                    self._lose(name, f"refused: {why}")
+                    self._refused(name, why)
+        for name in [name for name in names if name in self._refusals and name not in self._absent]:
+            del self._refusals[name]
+            self._notice(name, "is back")
         self._deliver([name for name in names if name in self._due and name not in self._absent])
 
     def _deliver(self, names: Sequence[ParticipantId]) -> None:
@@ -202,6 +247,18 @@ class RemoteEngine:
         for name, answer in self._ask(due):
             if isinstance(answer, Told):
                 del self._due[name]
+
+    def _ask_anew(self, questions: Mapping[ParticipantId, Question]) -> Iterator[tuple[ParticipantId, Answer]]:
+        """Ask, and ask those once more who were started again meanwhile: what only begins is not lost by that."""
+        forgetful = []
+        for name, answer in self._ask(questions):
+            if self._ready.get(name) == 0:
+                forgetful.append(name)
+            else:
+                yield name, answer
+        if forgetful:
+            self._catch_up(forgetful)
+            yield from self._ask({name: questions[name] for name in forgetful if name not in self._absent})
 
     def _ask(self, questions: Mapping[ParticipantId, Question]) -> Iterator[tuple[ParticipantId, Answer]]:
         """Ask and yield what comes back. Who cannot be reached is lost, and not yielded."""
@@ -218,6 +275,8 @@ class RemoteEngine:
                 if not came.reached:
                     self._lose(name, came.reason)
                     continue
+                if came.forgot:
+                    self._forgets(name)
                 yield name, Failure(came.reason)
                 continue
             try:
@@ -237,6 +296,19 @@ class RemoteEngine:
                 return self._limits.message_bytes
             case _:
                 return self.largest_answer or self._limits.message_bytes
+
+    def _may_be_asked(self, name: ParticipantId) -> bool:
+        return name not in self._refusals or self._now() >= self._refusals[name].until
+
+    def _refused(self, name: ParticipantId, why: str) -> None:
+        """Ask it nothing for a while; the same reason is told once."""
+        before = self._refusals.get(name)
+        wait_s = FIRST_WAIT_S if before is None else min(2 * before.wait_s, LONGEST_WAIT_S)
+        self._refusals[name] = _Refusal(why, wait_s, self._now() + wait_s)
+        if before is not None and before.reason == why:
+            self._absent.add(name)
+        else:
+            self._lose(name, f"refused: {why}")
 
     def _lose(self, name: ParticipantId, why: str) -> None:
         if name not in self._absent:

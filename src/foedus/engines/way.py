@@ -28,10 +28,14 @@ class Letter:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing came back. reason: fit for a record. reached: whether the participant was there to say so itself."""
+    """Nothing came back. reason: fit for a record. reached: whether the participant was there to say so itself.
+
+    forgot: whether it was started again, and has to be told anew what the run is.
+    """
 
     reason: str
     reached: bool = False
+    forgot: bool = False
 
 
 class Way(Protocol):

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from foedus.core.durable import sync
 from foedus.core.errors import RunFolderError
 from foedus.core.trees import ParamTree
 from foedus.federation.messages import Trees
@@ -67,15 +68,6 @@ def load_trees(path: Path, device: torch.device | None = None) -> Trees:
         tree, _, name = key.partition("/")
         trees.setdefault(tree, {})[name] = tensor
     return trees
-
-
-def sync(path: Path) -> None:
-    """Wait until the disk has a file's, or a folder's, content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_checkpoint(folder: Path, state: ServerState, engine: Engine, facts: Mapping[str, Any], keep: int) -> Path:

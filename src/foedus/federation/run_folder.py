@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foedus.core.durable import sync
 from foedus.core.errors import RunFolderError
-from foedus.federation.checkpoints import sync
 
 Record = Mapping[str, Any]
 

@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from foedus.core.durable import sync
 from foedus.core.errors import ParticipantError
 from foedus.core.trees import ParamTree
-from foedus.federation.checkpoints import sync
 from foedus.federation.messages import LocalUpdate, ParticipantId, Trees
 from foedus.federation.protocols import Memory
 

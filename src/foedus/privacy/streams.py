@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from foedus.core.durable import sync
 from foedus.core.entropy import KEY_BYTES, Entropy
 from foedus.core.errors import ParticipantError, RunFolderError
 from foedus.core.trees import ParamTree
-from foedus.federation.checkpoints import sync
 from foedus.federation.protocols import Memory
 from foedus.privacy.correlated import NoiseMemory, next_noise
 from foedus.privacy.plan import StreamPlan

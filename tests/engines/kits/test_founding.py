@@ -1,6 +1,7 @@
 import json
 import stat
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,15 @@ def test_certificates_name_their_party_and_stand_under_the_root(kits: Mapping[st
         assert certificate.not_valid_after_utc == root.not_valid_after_utc
         with pytest.raises(x509.ExtensionNotFound):
             certificate.extensions.get_extension_for_class(x509.BasicConstraints)  # nobody but the root signs others
+
+
+def test_certificates_are_taken_by_a_clock_that_is_behind_and_last_as_long_as_was_said(kits: Mapping[str, Kit]) -> None:
+    now = datetime.now(UTC)
+    for kit in kits.values():
+        for path in [*kit.folder.rglob("*.crt"), *kit.folder.rglob("rootCA.pem")]:
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+            assert certificate.not_valid_before_utc < now - timedelta(hours=23)
+            assert timedelta(days=29, hours=23) < certificate.not_valid_after_utc - now < timedelta(days=30)
 
 
 def test_the_coordinators_process_has_a_user_of_its_own(place: Path, kits: Mapping[str, Kit]) -> None:

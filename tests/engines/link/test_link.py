@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foedus.core.errors import LinkError
-from foedus.engines.link.courier import PIECES_UNDER_WAY, Courier, LinkLost, Patience
+from foedus.core.errors import ConfigError, LinkError
+from foedus.engines.link.courier import PATIENCE_S, PIECES_UNDER_WAY, Courier, LinkLost, Patience, patience_of
 from foedus.engines.link.frames import Header
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
@@ -69,6 +69,36 @@ def test_a_letter_is_answered_whole_and_its_work_done_once_whatever_gets_lost(pa
     assert name == "a"
     assert answer == bytearray(reversed(content)) + b"train"
     assert done == [len(content)]
+
+
+def test_who_was_started_again_over_its_work_is_said_to_have_forgotten_it() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def work(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
+        begun.set()
+        released.wait(30)
+        return [b"late"]
+
+    carrier = Shaky(started(work), [])
+
+    def restart() -> None:
+        begun.wait(30)
+        carrier._mailbox = started()
+
+    restarting = threading.Thread(target=restart)
+    restarting.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foedus.engines.link.courier.WAIT_S", 0.05)
+        [(_, answer)] = Courier(carrier, QUICK).ask({"a": Letter("r", "train", [b"x"])})
+    restarting.join()
+    released.set()
+    assert answer == Silence("was started again while it worked, so that its answer is lost", reached=True, forgot=True)
+
+
+def test_how_long_is_waited_for_follows_from_one_number() -> None:
+    assert patience_of(PATIENCE_S) == Patience(lost=90, still=300, least=120)
+    with pytest.raises(ConfigError, match="give 10 or more"):
+        patience_of(9)
 
 
 def test_a_parcel_is_cut_without_being_put_together() -> None:

@@ -16,7 +16,7 @@ from nvflare.collab import collab
 from nvflare.collab.api.context import get_call_context, set_call_context
 
 from foedus.engines.flare.environment import LINK
-from foedus.engines.flare.guarded import end_with
+from foedus.engines.flare.guarded import end_with_starter
 from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import HUB
@@ -30,7 +30,7 @@ class FlareCoordinator:
     @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
     def relay(self) -> None:
         """Carry frames from the hub to every site of the job, each lane in a thread of its own."""
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_starter()
         context, calls = get_call_context(), LargeCalls()
         threads = [
             threading.Thread(target=_lane, args=(client, context, calls), daemon=True)
@@ -56,7 +56,7 @@ def _lane(client: Any, context: Any, calls: LargeCalls) -> None:
 
 
 def _pass_on(connection: socket.socket, client: Any) -> int:
-    """Carry one frame there and its answer back; a lane that waits for the next one holds neither. Return their size."""
+    """Carry one frame there and its answer back, and return their size; a lane that waits holds neither."""
     frame, body = receive_frame(connection)
     answer, content = _called(client, frame, body)
     send_frame(connection, answer, [content])

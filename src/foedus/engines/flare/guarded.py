@@ -13,9 +13,19 @@ import sys
 import threading
 import time
 
+from foedus.engines.flare.environment import STARTER
 
-def end_with(parent: int) -> None:
-    """Kill this process' group when the process of this number is no longer its parent."""
+
+def end_with_starter() -> None:
+    """Kill this process' group, from another thread, when the process that started it is gone.
+
+    It may be gone before this is called, so that its number comes from itself.
+    """
+    parent = int(os.environ.get(STARTER, os.getppid()))
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os.killpg(os.getpgid(0), signal.SIGKILL)
@@ -23,7 +33,8 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     """Run the program that is named first, with the arguments that follow."""
-    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_starter()
+    os.environ[STARTER] = str(os.getpid())  # for its jobs, which are sessions of their own
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

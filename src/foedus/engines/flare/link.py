@@ -20,6 +20,9 @@ from foedus.engines.link.sockets import Hub
 
 LOOKS_EVERY_S = 2.0
 SETTLING_S = 6.0  # that a site is connected before the job is started anew for it: others may follow
+SILENT_S = (
+    8.0  # that a site answers nothing, before FLARE is asked whether it plays the job: calls wait 5 s for answers
+)
 STARTING_S = 120.0  # that a job may take to reach its sites
 
 
@@ -93,8 +96,8 @@ class Link:
                 if stale != self._job:
                     self._session.abort(stale)
         there = self._session.clients()
-        reached = self._hub.connected()
-        if self._job is not None and self._is_over(self._session, reached):
+        reached = self._reached(self._session)
+        if self._job is not None and self._is_over(self._session):
             self._tell("the link's job is over; it is submitted again")
             self._hub.hang_up()
             self._session.abort(self._job)
@@ -109,15 +112,25 @@ class Link:
             self._job, self._submitted = self._session.submit(), time.monotonic()
             self._unreached_since = None
 
-    def _is_over(self, session: Session, reached: Collection[str]) -> bool:
+    def _reached(self, session: Session) -> Collection[str]:
+        """Return the sites that the job reaches.
+
+        FLARE does not tell a job that a site has started again, and lets calls to it wait out their time.
+        """
+        reached = set(self._hub.connected())
+        if self._job is not None and (silent := self._hub.silent(SILENT_S)):
+            reached -= set(session.without(self._job, silent))
+        return reached
+
+    def _is_over(self, session: Session) -> bool:
         assert self._job is not None, "it is asked of a job"
-        if reached:
+        if self._hub.connected():
             return False
         return "FINISHED" in session.status(self._job) or time.monotonic() - self._submitted > STARTING_S
 
     def _has_unreached(self, there: Collection[str], reached: Collection[str]) -> bool:
         """Return whether somebody has been there for a while whom the running job does not reach."""
-        if not reached or set(there) <= set(reached):
+        if not self._hub.connected() or set(there) <= set(reached):
             self._unreached_since = None
             return False
         if self._unreached_since is None:

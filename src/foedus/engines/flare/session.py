@@ -8,13 +8,16 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foedus.core.errors import LinkError
 from foedus.engines.flare.job import NAME, export_job, require_flare
-from foedus.federation.messages import ParticipantId
+
+if TYPE_CHECKING:  # torch is not for processes that only carry bytes
+    from foedus.federation.messages import ParticipantId
 
 LOGIN_S = 10.0
+NO_JOBS = "no_jobs"  # as FLARE puts it
 
 
 class Session:
@@ -47,6 +50,14 @@ class Session:
         with _told_as_link_error("ask"):
             jobs = self._session.list_jobs()
             return {job["job_id"] for job in jobs if job.get("job_name") == NAME and "FINISHED" not in job["status"]}
+
+    def without(self, job: str, sites: Collection[ParticipantId]) -> Collection[ParticipantId]:
+        """Return which of these sites say that they do not play a job; those that say nothing are not among them."""
+        with _told_as_link_error("ask"):
+            said = self._session.get_client_job_status(sorted(sites)) or []
+            playing = {each["client_name"] for each in said if each.get("job_id") == job}
+            idle = {each["client_name"] for each in said if each.get("job_id") or each.get("status") == NO_JOBS}
+            return (idle - playing) & set(sites)
 
     def abort(self, job: str) -> None:
         """End a job; one that is over stays so."""

@@ -16,7 +16,7 @@ from nvflare.collab import collab
 
 from foedus.core.errors import LinkError
 from foedus.engines.flare.environment import LINK
-from foedus.engines.flare.guarded import end_with
+from foedus.engines.flare.guarded import end_with_starter
 from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import door_path
@@ -34,7 +34,7 @@ class FlareSite:
     def watch(self) -> None:
         """End this job when FLARE's client is gone, which leaves its jobs behind otherwise."""
         self._calls = LargeCalls()
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with_starter()
 
     @collab.publish  # type: ignore[untyped-decorator] # nvflare ships no types
     def call(self, header: bytes, body: bytes) -> list[bytes | bytearray]:

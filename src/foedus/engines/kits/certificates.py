@@ -6,6 +6,7 @@ public key.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -26,6 +27,7 @@ from foedus.engines.kits.startup import flare_module
 
 KEY_BITS = 3072
 LEAST_BITS, MOST_BITS = 2048, 8192
+CLOCKS_APART = timedelta(days=1)  # that a party's clock may be behind its authority's: they begin that much earlier
 
 
 def new_key() -> RSAPrivateKey:
@@ -80,22 +82,32 @@ def requested_key(text: str, name: str) -> RSAPublicKey:
 def root_certificate(league: League, key: RSAPrivateKey) -> str:
     """Return the certificate under which all others of the federation stand."""
     identity = _flare("Identity")(league.name)
-    made = _flare("generate_cert")(identity, identity, key, key.public_key(), valid_days=league.valid_days, ca=True)
+    now = datetime.now(UTC)
+    made = _flare("generate_cert")(
+        identity,
+        identity,
+        key,
+        key.public_key(),
+        ca=True,
+        not_valid_before=now - CLOCKS_APART,
+        not_valid_after=now + timedelta(days=league.valid_days),
+    )
     return _text(made)
 
 
 def certificate(league: League, name: str, public: RSAPublicKey, root_key: RSAPrivateKey, root: str) -> str:
-    """Return a party's certificate, or that of the coordinator's operator; it ends when the root's does."""
+    """Return a party's certificate, or that of the coordinator's operator; it begins and ends when the root's does."""
     is_server = name == COORDINATOR
     may_submit = name == OPERATOR or league.role_of(name) == "researcher"
-    identity = _flare("Identity")
+    identity, above = _flare("Identity"), x509.load_pem_x509_certificate(root.encode())
     made = _flare("generate_cert")(
         identity(league.host if is_server else name, organisation_of(league, name), "lead" if may_submit else None),
         identity(league.name),
         root_key,
         public,
         server_default_host=league.host if is_server else None,
-        not_valid_after=x509.load_pem_x509_certificate(root.encode()).not_valid_after_utc,
+        not_valid_before=above.not_valid_before_utc,
+        not_valid_after=above.not_valid_after_utc,
     )
     return _text(made)
 

@@ -82,7 +82,8 @@ and adds up what comes back. It holds private keys: give it to nobody. The coord
 3. Compare the fingerprints below with the organisations, by telephone for instance.
 4. Start it, and leave it running: `./start.sh`
 5. Hand in a run: `foedus submit RUN.yaml --federation .`
-6. See what it does: `foedus watch .`, or `foedus watch . --web` for a page in the browser. End it early: `foedus stop`
+6. See what it does: `foedus watch .`, or `foedus watch . --web` for a page in the browser. End it early: `foedus stop`,
+   and go on with it: `foedus resume`
 7. Take the model, records and report: `foedus fetch RUN --federation .`
 
 Killed or restarted, it goes on with its run from the last whole round by itself.

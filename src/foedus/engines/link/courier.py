@@ -7,12 +7,12 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from foedus.core.errors import FoedusError, MessageError
+from foedus.core.errors import ConfigError, FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
 from foedus.engines.link.parcel import PIECE_BYTES, SHORT_BYTES, Parcel
 from foedus.engines.way import Letter, Silence
@@ -26,6 +26,8 @@ PIECES_AT_ONCE = 2  # of one message, so that one who is slow, or gone, leaves r
 PIECES_UNDER_WAY = 4  # of all messages, whatever the number of participants: each process on the way holds some copies
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
+PATIENCE_S = 90.0  # that a coordinator lets a participant be out of reach, unless told
+LEAST_PATIENCE_S = 2 * WAIT_S
 
 
 class LinkLost(FoedusError):  # noqa: N818 - it says what happened
@@ -59,6 +61,16 @@ class Patience:
     least: float = 60.0
     slack: float = 5.0
     unhurried: Collection[str] = ("begin", "agree")  # loading a model tells nothing of how far it is
+
+
+def patience_of(lost_s: float) -> Patience:
+    """Return how long to wait for participants of which one may be out of reach so long: all else in proportion.
+
+    Raises: ConfigError if that is shorter than calls take.
+    """
+    if lost_s < LEAST_PATIENCE_S:
+        raise ConfigError(f"--patience is {lost_s:g} s; calls alone take some, so give {LEAST_PATIENCE_S:g} or more")
+    return Patience(lost=lost_s, still=lost_s * 10 / 3, least=lost_s * 4 / 3)
 
 
 @dataclass
@@ -104,7 +116,7 @@ class Courier:
                 answer = Silence(str(lost))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this answer only
                 reason = str(error) if isinstance(error, FoedusError) else f"raised {type(error).__name__}"
-                answer = Silence(reason, reached=True)
+                answer = Silence(reason, reached=True, forgot=isinstance(error, ForgottenError))
             answers.put((name, answer, delivery.holds_room))
 
         with ThreadPoolExecutor(max_workers=max(1, len(letters)), thread_name_prefix="foedus-ask") as pool:
@@ -160,7 +172,7 @@ class _Delivery:
     def run(self) -> bytearray:
         """Return the whole answer.
 
-        Raises: LinkLost if the participant is given up; MessageError if it says that it failed.
+        Raises: LinkLost if the participant is given up; MessageError if it says that it failed, or forgot.
         """
         header, body = self._send()
         self._began = time.monotonic()  # work begins when all of the letter is there
@@ -185,7 +197,7 @@ class _Delivery:
 
         def put(at: int, wait_s: float) -> tuple[Header, bytearray]:
             header, body = self._call({"op": "put", "at": at, "wait": wait_s, **about}, self._parcel.cut(at))
-            if header.get("state") == "failed":
+            if header.get("state") in {"failed", "forgotten"}:
                 self._total(header)  # raises the reason
             return header, body
 
@@ -227,8 +239,10 @@ class _Delivery:
                 return total
             case "failed":
                 raise MessageError(_printable(str(header.get("reason", "failed"))))
+            case "forgotten":
+                raise ForgottenError(_printable(str(header.get("reason", "forgot the run"))))
             case "unknown":
-                raise MessageError("was started again while it worked, so that its answer is lost")
+                raise ForgottenError("was started again while it worked, so that its answer is lost")
             case _:
                 raise MessageError("answered with a frame that makes no sense here")
 
@@ -237,7 +251,7 @@ class _Delivery:
 
         Raises: LinkLost if it does not for too long.
         """
-        self._heard = max(self._heard, time.monotonic())  # until now it was not asked: who waits for a turn misses nothing
+        self._heard = time.monotonic()  # whoever was not asked while others had their turn has missed nothing
         while True:
             try:
                 answer = self._carrier_call(header, body)

@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from foedus.core.errors import FoedusError, MessageError
+from foedus.core.errors import FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
 from foedus.engines.link.parcel import PIECE_BYTES, SHORT_BYTES, Parcel
 
@@ -34,6 +34,7 @@ class _Message:
     marks: int = 0
     answer: Parcel | None = None
     failure: str | None = None
+    is_forgotten: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
 
@@ -123,7 +124,7 @@ class Mailbox:
         if not message.done.is_set():
             return {"state": "working", "marks": message.marks}, []
         if message.failure is not None:
-            return {"state": "failed", "reason": message.failure}, []
+            return {"state": "forgotten" if message.is_forgotten else "failed", "reason": message.failure}, []
         assert message.answer is not None, "what is done has an answer or a failure"
         done = {"state": "done", "total": message.answer.size}
         if "from" not in header and message.answer.size > SHORT_BYTES:
@@ -147,6 +148,7 @@ class Mailbox:
                 message.answer = Parcel(self._work(message.run, message.kind, data, mark))
             except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this answer only
                 message.failure = str(error) if isinstance(error, FoedusError) else f"raised {type(error).__name__}"
+                message.is_forgotten = isinstance(error, ForgottenError)
             self._busy = False
             message.done.set()
 

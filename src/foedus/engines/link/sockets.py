@@ -10,6 +10,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
@@ -61,6 +62,7 @@ class Hub:
         self._listener = listen(path)
         self._lanes: dict[ParticipantId, queue.SimpleQueue[socket.socket]] = defaultdict(queue.SimpleQueue)
         self._open: dict[socket.socket, ParticipantId] = {}
+        self._unanswered: dict[ParticipantId, float] = {}  # since when each one that is asked answers nothing
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="foedus-hub", daemon=True).start()
 
@@ -69,6 +71,12 @@ class Hub:
         with self._lock:
             return set(self._open.values())
 
+    def silent(self, for_s: float) -> Collection[ParticipantId]:
+        """Return the sites that lanes lead to, and that were asked and have answered nothing for so long."""
+        with self._lock:
+            since = time.monotonic() - for_s
+            return {name for name in self._open.values() if self._unanswered.get(name, since) < since}
+
     def call(
         self, name: ParticipantId, header: Header, body: list[memoryview], timeout_s: float
     ) -> tuple[Header, bytearray]:
@@ -76,6 +84,8 @@ class Hub:
 
         Raises: LinkLost if there is none within the time.
         """
+        with self._lock:
+            self._unanswered.setdefault(name, time.monotonic())
         try:
             lane = self._lanes[name].get(timeout=min(timeout_s, 1.0))
         except queue.Empty:
@@ -90,6 +100,8 @@ class Hub:
         self._lanes[name].put(lane)
         if (inner := answer.get("header")) is None or not isinstance(inner, dict):
             raise LinkLost("a call to it did not get through")
+        with self._lock:
+            self._unanswered.pop(name, None)
         return inner, content
 
     def hang_up(self) -> None:

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from foedus.core.durable import sync
 from foedus.core.errors import FoedusError, LedgerError
-from foedus.federation.checkpoints import sync
 from foedus.federation.messages import ParticipantId, Train
 from foedus.privacy.bills import Bill
 from foedus.privacy.events import from_json

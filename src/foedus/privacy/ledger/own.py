@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from foedus.core.durable import sync
 from foedus.core.errors import BudgetError, LedgerError
-from foedus.federation.checkpoints import sync
 from foedus.federation.messages import Train
 from foedus.privacy.bills import Bill
 from foedus.privacy.events import from_json

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
+from foedus.core.durable import sync
 from foedus.core.errors import LedgerError
-from foedus.federation.checkpoints import sync
 
 APPLICATION = 0x666F6564  # "foed": tells a ledger from other SQLite files
 VERSION = 1

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from foedus.core.durable import sync
 from foedus.core.errors import ParticipantError, RunFolderError, SecureSumError, SignatureError
-from foedus.federation.checkpoints import sync
 from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.messages import (
     Evaluation,
