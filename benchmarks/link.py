@@ -22,7 +22,7 @@ from benchmarks.processor_time import seconds_by_role
 from foedus.engines.flare.environment import LINK
 
 LARGE_BYTES = 100_000_000
-REPEATS = int(os.environ.get("REP", "7"))
+REPEATS = 7
 ROLES = {
     "sites' jobs": "simulator_worker",
     "server's job": "simulator.simulator",
@@ -51,7 +51,7 @@ class Side:
 def main() -> None:
     """Print times, throughput, processor time and the coordinator's memory at 2 and at 8 participants."""
     print("\nthe link between organisations, beside bare FLARE (simulator, loopback)")
-    for participants in map(int, os.environ.get("NS", "2,8").split(",")):
+    for participants in (2, 8):
         print(f"  {participants} participants")
         _measure([f"site-{number}" for number in range(participants)])
 

@@ -50,17 +50,17 @@ def _lane(client: Any, context: Any, calls: LargeCalls) -> None:
             connection.connect(str(Path(os.environ[LINK]) / HUB))
             send_frame(connection, {"site": client.name})
             while True:
-                calls.passed(_pass_on(connection, client))
+                calls.sent(_pass_on(connection, client))
         except OSError:
             return  # the coordinator is gone, or wants no more of this job
 
 
 def _pass_on(connection: socket.socket, client: Any) -> int:
-    """Carry one frame there and its answer back, and return their size; a lane that waits holds neither."""
+    """Carry one frame there and its answer back, and return what was sent; a lane that waits holds neither."""
     frame, body = receive_frame(connection)
     answer, content = _called(client, frame, body)
     send_frame(connection, answer, [content])
-    return len(body) + len(content)
+    return len(body)
 
 
 def _called(client: Any, frame: Any, body: bytearray) -> tuple[dict[str, Any], bytes]:

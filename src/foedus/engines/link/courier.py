@@ -196,7 +196,8 @@ class _Delivery:
         }
 
         def put(at: int, wait_s: float) -> tuple[Header, bytearray]:
-            header, body = self._call({"op": "put", "at": at, "wait": wait_s, **about}, self._parcel.cut(at))
+            piece = self._parcel.cut(at, PIECE_BYTES)
+            header, body = self._call({"op": "put", "at": at, "wait": wait_s, **about}, piece)
             if header.get("state") in {"failed", "forgotten"}:
                 self._total(header)  # raises the reason
             return header, body

@@ -15,7 +15,7 @@ class Parcel:
         self._pieces = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
         self.size = sum(len(piece) for piece in self._pieces)
 
-    def cut(self, start: int, size: int = PIECE_BYTES) -> list[memoryview]:
+    def cut(self, start: int, size: int) -> list[memoryview]:
         """Return at most so many bytes from a place on, as views."""
         views, at = [], 0
         for piece in self._pieces:
