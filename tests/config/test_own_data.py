@@ -106,7 +106,10 @@ def test_a_federation_has_names_a_host_and_two_organisations(tmp_path: Path) -> 
         (("fed.example.org", "'fed.example.org; rm'"), r"must be a host's name"),
         (("coordinator:", "cordinator:"), r"did you mean 'coordinator'\?"),
         (("host: fed.example.org", "host: a, port: 70000"), r"must be at most 65535"),
-        (("name: league", "name: league\nresearchers: [anna]"), r"must have the form of a mail address"),
+        (("name: league", "name: league\nresearchers: [../ada]"), r"must be a name that begins with a letter or digit"),
+        (("name: league", "name: league\nresearchers: [North]"), r"holds 'North', which stands for somebody else"),
+        (("name: league", "name: league\nresearchers: [ada, Ada]"), r"or twice"),
+        (("host: fed.example.org", "host: a, port: 65535}\nresearchers: [ada]\n#"), r"give one that is free"),
     ],
 )
 def test_what_is_wrong_with_a_federation_is_told(tmp_path: Path, change: tuple[str, str], message: str) -> None:

@@ -36,11 +36,13 @@ BUDGET: Mapping[str, Any] = {"epsilon": 9.0, "delta": 0.01}
 class PrivateRun:
     """A run of three organisations. own: of each one's file, beside data and what it allows."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], own: Mapping[str, Mapping[str, Any]], **allow: Any
+    ) -> None:
         data = {name: {"kind": "files", "train": str(folder / "sites" / f"{name}.csv")} for name in SITES}
         data |= {name: each["data"] for name, each in own.items() if "data" in each}
         models = [str(config["model"]["path"])]
-        self.made, self.pins = organisations(folder, data, models=models, public_evaluation=True)
+        self.made, self.pins = organisations(folder, data, models=models, public_evaluation=True, **allow)
         self.logs: dict[str, list[str]] = {name: [] for name in SITES}
         for name, organisation in self.made.items():
             self._give(organisation, name, own[name])

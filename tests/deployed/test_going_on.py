@@ -28,7 +28,7 @@ def played_in_kit(folder: Path, config: dict[str, Any]) -> Played:
 
 def end(played: Played, error: RoundError) -> None:
     """Do what the coordinator's process does when a run ends early."""
-    write_failure(played.folder, error)
+    write_failure(played.folder, str(error), "RoundError")
     StateFile(played.folder.path, "small", SITES).stopped(str(error))
 
 

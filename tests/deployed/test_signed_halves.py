@@ -14,16 +14,18 @@ from deployed.loopback import courier, organisations
 from deployed.test_halves import SGD, data_of, weights
 from end_to_end.small_runs import SITES, small_run
 from foedus.api.coordinate import Federated, coordinate, enqueue
+from foedus.api.run_queue import is_complete
 from foedus.config.loading import load_config
 from foedus.config.participant import ParticipantRun
-from foedus.core.errors import ConfigError, SignatureError
+from foedus.core.errors import SignatureError
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.link.courier import Patience
 from foedus.federation.events import Event, RoundEnded, RoundStarted
 from foedus.federation.membership import Told
 from foedus.federation.messages import Failure, LocalUpdate, Train
 from foedus.federation.run_folder import RunFolder
-from foedus.privacy.signing.envelopes import OpenLog, SignedRequest
+from foedus.privacy.signing.attestation import load_attestation
+from foedus.privacy.signing.envelopes import Attest, OpenLog, SignedRequest
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.log import read_log
 from foedus.privacy.signing.pins import save_pins
@@ -101,6 +103,26 @@ def test_a_killed_coordinator_goes_on_with_the_signed_log(tmp_path: Path) -> Non
         organisation.restart()
     played.play()
     assert played.verified().rounds == 3
+
+
+@pytest.mark.parametrize("before", ["config.signed_run.attest", "reporting.report.write_report"])
+def test_a_coordinator_that_is_killed_at_the_end_ends_the_run_when_it_is_started_again(
+    tmp_path: Path, before: str
+) -> None:
+    played = Played(tmp_path, small_run(tmp_path, **SIGNED))
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"foedus.{before}", die)
+        with pytest.raises(Killed):
+            played.play()
+    assert (played.folder.summary).is_file()
+    assert not is_complete(played.folder.path)
+    played.play()
+    assert is_complete(played.folder.path)
+    assert played.verified().rounds == 2
 
 
 def test_who_was_away_gets_its_receipts_when_it_is_back(tmp_path: Path) -> None:
@@ -217,8 +239,12 @@ def test_a_participant_refuses_a_log_that_is_not_of_the_agreed_run(tmp_path: Pat
     assert asked.answer(OpenLog(sign(stated, played.key, COORDINATOR))) == Told()
 
 
-def test_signatures_do_not_go_with_privacy_between_organisations_yet(tmp_path: Path) -> None:
-    privacy = {"kind": "records", "epsilon": 8.0, "clip_norm": 1.0}
-    config = load_config(small_run(tmp_path, **SIGNED, privacy=privacy, task={"labels": ["heart", "lung", "skin"]}))
-    with pytest.raises(ConfigError, match="signatures: do not go with privacy"):
-        enqueue(config, RunFolder(tmp_path / "deployed"))
+@pytest.mark.parametrize("claim", ["guarantee", "ledger"])
+def test_a_participant_signs_no_privacy_of_a_run_that_has_none(tmp_path: Path, claim: str) -> None:
+    played = Played(tmp_path, small_run(tmp_path, **SIGNED, rounds={"count": 1}))
+    played.play()
+    [asked] = played.made["north"].runs.values()
+    attestation = load_attestation(played.folder.path).attestation
+    assert isinstance(asked.answer(Attest(attestation)), Told)
+    answer = asked.answer(Attest(attestation.model_copy(update={claim: {"epsilon": 1.0}})))
+    assert answer == Failure("north does not sign: the run has no privacy, and the attestation claims some")

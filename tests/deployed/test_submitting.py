@@ -32,6 +32,6 @@ def test_a_run_whose_handing_in_was_killed_is_handed_in_again_under_its_name(tmp
             submit(config, kit)
     assert waiting_runs(kit) == []
     folder = submit(config, kit)
-    assert [run.path for run in waiting_runs(kit)] == [folder]
-    with pytest.raises(LinkError, match="already holds a run"):
+    assert [str(run.path) for run in waiting_runs(kit)] == [folder]
+    with pytest.raises(LinkError, match="there is a run small already"):
         submit(config, kit)

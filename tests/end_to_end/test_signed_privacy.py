@@ -146,6 +146,13 @@ def set_in_first_bill(**fields: Any) -> Change:
     [
         (lambda privacy: privacy.update(epsilon=0.99 * privacy["epsilon"]), "but what was charged comes to"),
         (lambda privacy: privacy.update(epsilon="low"), "cannot be computed anew"),
+        (lambda privacy: privacy.update(delta=1e-9), "but what was charged comes to"),
+        (lambda privacy: privacy.pop("delta"), "cannot be computed anew"),
+        (lambda privacy: privacy.update(unit="person"), "in unit, something else than its figures do"),
+        (lambda privacy: privacy.update(statement="Nothing is lost."), "in statement, something else"),
+        (lambda privacy: privacy["facts"].update(delta="1e-12"), "in facts.delta, something else"),
+        (lambda privacy: privacy["bills"].append(privacy["bills"][0]), "somebody has two bills"),
+        (lambda privacy: privacy["bills"][0].update(delta=1e-3), "of another delta than the configuration leads to"),
         (set_in_first_bill(noise_multiplier=2.0), "of noise 2, and configured is 1"),
         (set_in_first_bill(sampling_rate=0.2), "another number of records than summary.json tells"),
         (set_in_first_bill(sampling_rate=0.3), "of no whole number of records"),
@@ -157,7 +164,7 @@ def set_in_first_bill(**fields: Any) -> Change:
         (lambda privacy: privacy.pop("bills"), "it is no list of bills"),
         (lambda privacy: privacy["bills"][0].update(delta=0.0), "cannot be read"),
         (lambda privacy: privacy["bills"][0].update(more=1), "cannot be read"),
-        (lambda privacy: privacy["bills"].__setitem__(0, {"payer": "north", "sealed": "0"}), "though the number"),
+        (lambda privacy: privacy["bills"].__setitem__(0, {"payer": "north", "sealed": "0" * 64}), "though the number"),
     ],
 )
 def test_bills_that_do_not_fit_the_log_or_the_configuration_are_refused(
@@ -179,7 +186,12 @@ def test_bills_that_do_not_fit_the_log_or_the_configuration_are_refused(
         (set_in_first_bill(sampling_rate=0.1), "of another mechanism than the configured one"),
         (set_in_first_bill(count=1), "the federation was charged 1 times, and the log shows work for 2"),
         (lambda privacy: privacy["bills"].clear(), "no bill says what the run cost the federation"),
-        (lambda privacy: privacy["bills"].append({"payer": "x", "sealed": "0"}), "where nothing in them is secret"),
+        (lambda privacy: privacy.update(delta=1e-9), "but what was charged comes to"),
+        (lambda privacy: privacy.update(statement="Nothing is lost."), "in statement, something else"),
+        (
+            lambda privacy: privacy["bills"].append({"payer": "x", "sealed": "0" * 64}),
+            "where nothing in them is secret",
+        ),
     ],
 )
 def test_a_federation_s_bill_is_of_the_configured_mechanism(hidden: Path, change: Change, reason: str) -> None:

@@ -18,6 +18,8 @@ BILLS = {
     "söuth/east": Bill(((Gaussian(2.0), 1), (CorrelatedGaussian(3.0, 5, 2, 3), 1)), 1e-3),
 }
 
+GAUSSIAN: dict[str, Any] = {"event": {"kind": "gaussian", "noise_multiplier": 1.0, "version": 1}}
+
 
 def test_what_is_shown_comes_back(tmp_path: Path) -> None:
     shown = json.loads(json.dumps(show_bills(BILLS, [], tmp_path, "run")))
@@ -41,7 +43,25 @@ def test_a_secret_bill_is_opened_by_its_owner_s_file_alone(tmp_path: Path) -> No
         read_bills(shown, [bill_file(tmp_path / "again", "north", "run")])
 
 
-@pytest.mark.parametrize("shown", [None, 1, "bills", [1], [{}], [{"payer": "north", "sealed": "0", "delta": 0.1}]])
+def many(events: int) -> Any:
+    return [{"payer": "north", "delta": 0.1, "events": [GAUSSIAN | {"count": 1 + each} for each in range(events)]}]
+
+
+def often(count: int) -> Any:
+    return [{"payer": "north", "delta": 0.1, "events": [GAUSSIAN | {"count": count}]}]
+
+
+def test_bills_are_read_up_to_a_size(tmp_path: Path) -> None:
+    assert read_bills(many(16))[0]["north"].charges == ((Gaussian(1.0), 136),)
+    assert read_bills(often(10**9))[0]["north"].charges == ((Gaussian(1.0), 10**9),)
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [None, 1, "bills", [1], [{}], [{"payer": "north", "sealed": "0", "delta": 0.1}]]
+    + [[{"payer": "north", "sealed": seal}] for seal in (0, "", "0" * 63, "G" * 64, ["0" * 64])]
+    + [[{"payer": "north", "sealed": "0" * 64}] * 2, many(17), often(10**9 + 1)],
+)
 def test_what_is_no_list_of_bills_is_refused(shown: Any) -> None:
     with pytest.raises(SignatureError, match="what a run cost its payers cannot be read"):
         read_bills(shown)

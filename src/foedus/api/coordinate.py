@@ -6,11 +6,11 @@ import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
+from foedus.api.conclude import Played, conclude
+from foedus.api.costs import Over
 from foedus.api.digests import run_digest
-from foedus.api.playing import RunResult, leave_results, play_rounds
-from foedus.api.summary import About, run_summary
+from foedus.api.playing import RunResult, play_rounds
 from foedus.config import sections
 from foedus.config.coordinator import coordinated, plain_federation, run_sampler
 from foedus.config.dump import dump_config, relocate
@@ -24,7 +24,7 @@ from foedus.config.secure_sums import agreed_sums, pinned_keys
 from foedus.config.side import Side, build_side
 from foedus.config.signed_run import SignedRun, begin_remote_signed_run
 from foedus.config.tokenizer import learn_tokenizer, learns_tokenizer
-from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
+from foedus.config.told_privacy import ToldGuard, read_records, told_guard
 from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core import trees
 from foedus.core.errors import ConfigError, MessageError, RoundError, RunFolderError
@@ -33,9 +33,10 @@ from foedus.engines.way import Way
 from foedus.federation.events import Observer, ignore
 from foedus.federation.membership import Agree, Begin, Told
 from foedus.federation.messages import Failure, ParticipantId
+from foedus.federation.orders import note_order
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
-from foedus.federation.run_folder import Record, RunFolder, opened
+from foedus.federation.run_folder import RunFolder, opened
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.signing.identity import Identity
@@ -66,16 +67,18 @@ class Federated:
     wait: Callable[[Collection[ParticipantId]], None] | None = None
 
 
-def enqueue(config: RunConfig, folder: RunFolder) -> None:
-    """Write down a run that is to be played between organisations.
+def enqueue(config: RunConfig, folder: RunFolder, by: str | None = None) -> None:
+    """Write down a run that is to be played between organisations. by: who submits it, for the record.
 
     Raises: ConfigError if it cannot be; RunFolderError if the folder is taken.
     """
     refuse_problems(config)
     refuse_undeployable(config)
-    if folder.config.exists():
-        raise RunFolderError(f"{folder.path} already holds a run; choose another --name")
     with opened(folder):
+        if folder.config.exists():
+            raise RunFolderError(f"there is a run {folder.path.name} already; choose another --name")
+        if by is not None:
+            note_order(folder.path, by, "submit")
         folder.write(folder.config, dump_config(relocate(config, folder.path)))
 
 
@@ -85,8 +88,6 @@ def refuse_undeployable(config: RunConfig) -> None:
     Raises: ConfigError with every reason, one a line.
     """
     found = list(undeployable_privacy(config))
-    if is_signed_run(config) and not isinstance(config.privacy, sections.NoPrivacy):
-        found.append("signatures: do not go with privacy between organisations yet; leave one of them out")
     if isinstance(config.strategy, sections.Custom):
         found.append("strategy: custom is a program, and programs do not travel; use one that is installed everywhere")
     if config.local.replay is not None:
@@ -143,19 +144,14 @@ def coordinate(folder: RunFolder, federated: Federated, *, observe: Observer = i
             nonlocal start_seconds
             start_seconds = time.perf_counter() - began
 
+        over = Over.read(folder)
+        if over is not None:  # who told what the run cost it works for it no more
+            federation = replace(federation, plan=replace(federation.plan, rounds=over.rounds))
         ending = play_rounds(side, federation, folder, digest=digest, observe=observe, ready=ready)
-        told = {}
-        if signed is None:
-            told = {name: answer.facts for name, answer in engine.finish().items()}
-        summarise = _summarise(side, folder, notes, guard=guard, told=told, start_seconds=lambda: start_seconds)
-
-        def sign(summary: Mapping[str, Any]) -> None:
-            if signed is not None:
-                _await_all(engine, federated.patience_s)
-                signed.finish(summary)
-                engine.finish()
-
-        return leave_results(side, ending, folder, observe=observe, summarise=summarise, before_report=sign)
+        over = over or Over(ending.state.round, ending.stopped)
+        played = Played(config, side, folder, engine, notes, guard, signed, start_seconds)
+        patience_s, notice = federated.patience_s, federated.notice
+        return conclude(played, ending, over, observe=observe, notice=notice, patience_s=patience_s)
 
 
 def is_signed_run(config: RunConfig) -> bool:
@@ -188,13 +184,6 @@ def _begin_signed(
     )
 
 
-def _await_all(engine: RemoteEngine, patience_s: float) -> None:
-    """Wait until everybody is there, or this long."""
-    until = time.monotonic() + patience_s
-    while engine.gather() and time.monotonic() < until:
-        time.sleep(min(5.0, patience_s))
-
-
 def _federation(
     side: Side, engine: RemoteEngine, pins: Pins | None, noise: DistributedPlan | None, guard: ToldGuard | None
 ) -> Federation:
@@ -220,28 +209,6 @@ def _federation(
 def _write_down(folder: RunFolder, ground: Ground, notes: Sequence[str], records: Mapping[ParticipantId, int]) -> None:
     kept = {"ground": ground.as_json(), "notes": list(notes), "records": dict(records)}
     folder.write(folder.path / GROUND, json.dumps(kept))
-
-
-def _summarise(
-    side: Side,
-    folder: RunFolder,
-    notes: Sequence[str],
-    *,
-    guard: ToldGuard | None,
-    told: Mapping[ParticipantId, Mapping[str, Any]],
-    start_seconds: Callable[[], float],
-) -> Callable[[Sequence[Record], str | None], Mapping[str, Any]]:
-    def summarise(records: Sequence[Record], stopped: str | None) -> Mapping[str, Any]:
-        about = About(None, len(side.ground.participants), None, None)
-        summary = run_summary(side, records, folder, about, start_seconds=start_seconds(), stopped=stopped)
-        summary = {**summary, "notes": [*notes, *summary["notes"]]}
-        if guard is None:
-            return summary
-        played = [record for record in records if record["round"] > 0]
-        spending = read_spending(guard, told, {name for record in played for name in record["cohort"]}, len(played))
-        return {**summary, "privacy": told_guarantee(guard, spending, len(played))}
-
-    return summarise
 
 
 def _set_up(

@@ -108,11 +108,8 @@ def league_of(federation: Path) -> League:
     Raises: ConfigError.
     """
     given = load_section(federation, Federation)
-    if OPERATOR in given.researchers or len(set(given.researchers)) < len(given.researchers):
-        raise ConfigError(
-            f"{federation}: researchers: holds a name twice, or {OPERATOR}, which is the coordinator's own; name each "
-            "researcher once, otherwise"
-        )
+    if OPERATOR in given.researchers:
+        raise ConfigError(f"{federation}: researchers: holds {OPERATOR}, which is the coordinator's own; name another")
     return League(
         name=given.name,
         host=given.coordinator.host,
@@ -121,5 +118,6 @@ def league_of(federation: Path) -> League:
         transport=given.transport,
         organisations=list(given.organisations),
         researchers=list(given.researchers),
+        researchers_port=given.coordinator.port_of_researchers if given.researchers else None,
         valid_days=given.valid_days,
     )

@@ -7,13 +7,17 @@ round, and `stop`, that somebody asked for its end.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from foedus.core.errors import FoedusError, LinkError
+from foedus.core.errors import LinkError
+from foedus.engines.kits.kit import COORDINATOR
+from foedus.federation.orders import note_order
 from foedus.federation.run_folder import RunFolder
 from foedus.federation.state import StateFile, read_state
 
 RUNS, FAILED, STOP = "runs", "failed.json", "stop"
+_KEPT_BACK = {"checkpoints", "outbox", "ground.json", FAILED, STOP}
 
 
 def waiting_runs(kit: Path) -> list[RunFolder]:
@@ -29,28 +33,29 @@ def is_over(run: Path) -> bool:
 
 
 def is_complete(run: Path) -> bool:
-    """Return whether a run came to its end: a signed one needs everybody's signature there."""
+    """Return whether a run came to its end, of which the report is written last; everybody signs a signed one's."""
     signed = not (run / "log.jsonl").exists() or (run / "attestation.json").exists()
-    return (run / "summary.json").is_file() and signed
+    return (run / "summary.json").is_file() and signed and (run / "report.html").is_file()
 
 
-def write_failure(run: RunFolder, error: FoedusError) -> None:
-    """Write down why a run ended before its last round."""
-    run.write(run.path / FAILED, json.dumps({"reason": str(error), "type": type(error).__name__}))
+def write_failure(run: RunFolder, reason: str, kind: str) -> None:
+    """Write down why a run ended before its last round. kind: the error's type."""
+    run.write(run.path / FAILED, json.dumps({"reason": reason, "type": kind}))
 
 
-def stop(run: Path) -> None:
-    """Ask the coordinator to end a run; it looks for that at every event.
+def stop(run: Path, by: str = COORDINATOR) -> None:
+    """Ask the coordinator to end a run; it looks for that at every event. by: who asks, for the record.
 
     Raises: LinkError if the run is over.
     """
     if is_over(run):
         raise LinkError(f"the run {run.name} is over already; foedus fetch {run.name} takes its results")
+    note_order(run, by, "stop")
     (run / STOP).touch()
 
 
-def go_on(run: Path) -> None:
-    """Let the coordinator play a run on that was stopped, or failed, from its last whole round.
+def go_on(run: Path, by: str = COORDINATOR) -> None:
+    """Let the coordinator play a run on that was stopped, or failed, from its last whole round. by: who asks.
 
     What a crash leaves half done of this can be done again: the run waits from the moment that `failed.json` is gone.
     Raises: LinkError if the run came to its end, or was not stopped.
@@ -60,7 +65,20 @@ def go_on(run: Path) -> None:
     failed = (run / FAILED).is_file()
     if not failed and not (run / STOP).exists():
         raise LinkError(f"the run {run.name} is not over, and nobody stopped it; foedus status shows where it is")
+    note_order(run, by, "resume")
     (run / STOP).unlink(missing_ok=True)
     if failed:
         StateFile(run, run.name, list(read_state(run).members)).waits("goes on when it is its turn")
         (run / FAILED).unlink(missing_ok=True)
+
+
+def results_of(run: Path) -> Sequence[Path]:
+    """Return the files that a run came to: report, model, records; no checkpoints, nothing hidden, no links."""
+    found = []
+    for path in sorted(run.rglob("*")):
+        parts = path.relative_to(run).parts
+        if parts[0] in _KEPT_BACK or any(part.startswith(".") for part in parts):
+            continue
+        if path.is_file() and not any((run / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
+            found.append(path)
+    return found

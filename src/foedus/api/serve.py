@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from foedus.api.run_queue import RUNS, STOP, waiting_runs, write_failure
-from foedus.core.errors import FoedusError, LinkError, RoundError
+from foedus.api.desk import answering
+from foedus.api.run_queue import STOP, waiting_runs, write_failure
+from foedus.core.errors import FoedusError, RoundError
+from foedus.engines.desk.server import Desk
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
@@ -59,6 +62,11 @@ def serve_coordinator(
         link.start()
         stack.callback(link.stop)
         tell(f"the coordinator of {kit.league.name} listens at {kit.league.host}:{kit.league.port}")
+        if kit.league.researchers and kit.league.researchers_port is not None:
+            desk = Desk(kit, answering(kit, tell))
+            desk.start()
+            stack.callback(desk.stop)
+            tell(f"researchers reach it at {kit.league.host}:{desk.port}")
         courier = Courier(hub, waiting)
         while True:
             queue = waiting_runs(kit.folder)
@@ -79,6 +87,7 @@ def _play(
     from foedus.api.coordinate import Federated, coordinate, least_needed
     from foedus.config.loading import load_config
     from foedus.config.signed_run import PASSPHRASE
+    from foedus.engines.site import failure_reason
 
     names = kit.league.organisations
     state = StateFile(run.path, run.path.name, names)
@@ -118,10 +127,13 @@ def _play(
         tell(trouble)
         state.waits(trouble)
         time.sleep(TROUBLE_S)
-    except FoedusError as error:
-        write_failure(run, error)
-        state.stopped(str(error))
-        tell(f"run {run.path.name} ended: {error}")
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong costs this run, and not those that wait
+        reason = failure_reason(error)
+        write_failure(run, reason, type(error).__name__)
+        state.stopped(reason)
+        tell(f"run {run.path.name} ended: {reason}")
+        if not isinstance(error, FoedusError):
+            tell(traceback.format_exc())  # it is for this machine's log alone
 
 
 def _refuse_when_stopped(run: RunFolder) -> Callable[[], None]:
@@ -203,14 +215,3 @@ def _sockets() -> Iterator[Path]:
     """Make a folder for sockets that nobody else sees; its path is short, as sockets need it."""
     with tempfile.TemporaryDirectory(prefix="foedus-") as folder:
         yield Path(folder)
-
-
-def refuse_taken(kit: Kit, name: str) -> RunFolder:
-    """Return the folder of a new run in a coordinator's kit.
-
-    Raises: LinkError if there is a run of this name.
-    """
-    place = kit.folder / RUNS / name
-    if (place / "config.yaml").exists():  # without it, a folder is what a killed foedus submit left
-        raise LinkError(f"{place} already holds a run; choose another --name")
-    return RunFolder(place)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from foedus.api.coordinate import enqueue
-from foedus.api.serve import refuse_taken
+from foedus.api.run_queue import RUNS
 from foedus.config.loading import load_config
+from foedus.config.problems import refuse_problems
 from foedus.config.sections import RunConfig
-from foedus.engines.kits.kit import open_kit
+from foedus.core.errors import LinkError
+from foedus.engines.kits.kit import Kit, open_desk_kit
+from foedus.federation.run_folder import RunFolder
+from foedus.federation.state import StateFile
 
 
 def as_submitted(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -27,12 +30,35 @@ def as_submitted(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return load_config(file, [*overrides, *added])
 
 
-def submit(config: RunConfig, federation: Path) -> Path:
-    """Write the run into the coordinator's kit, which plays it when it is its turn; return its folder.
+def submit(config: RunConfig, federation: Path) -> str:
+    """Hand a run to the federation's coordinator, which plays it when it is its turn; return where it is.
+
+    federation: the coordinator's kit, on its machine, or a researcher's, on any that reaches it.
+    Raises: ConfigError if it cannot be played between organisations; LinkError if the name is taken, or the coordinator
+        is not reached.
+    """
+    kit = open_desk_kit(federation)
+    if kit.role == "coordinator":
+        return str(hand_in(config, kit, kit.name))
+    from foedus.config.travelling import for_travel
+    from foedus.engines.desk.client import DeskClient
+    from foedus.engines.desk.requests import Done, Submit
+
+    ready = for_travel(config)
+    refuse_problems(ready)
+    return DeskClient(kit).ask(Submit(config=ready.model_dump(mode="json")), Done).run
+
+
+def hand_in(config: RunConfig, kit: Kit, by: str) -> Path:
+    """Write a run into the coordinator's kit, and return its folder. by: who submits it, for the record.
 
     Raises: ConfigError if it cannot be played between organisations; LinkError if the name is taken.
     """
-    kit = open_kit(federation, "coordinator")
-    folder = refuse_taken(kit, config.name)
-    enqueue(config, folder)
+    from foedus.api.coordinate import enqueue
+
+    folder = RunFolder(kit.folder / RUNS / config.name)
+    if folder.config.exists():
+        raise LinkError(f"there is a run {config.name} already; choose another --name")
+    enqueue(config, folder, by)
+    StateFile(folder.path, config.name, kit.league.organisations).waits("waits for its turn")
     return folder.path

@@ -21,8 +21,6 @@ from foedus.privacy.signing.receipts import check_receipts, read_receipts
 from foedus.privacy.signing.round_entries import ReadLog
 from foedus.privacy.signing.verification import verify_run
 
-PRECISION = 1e-3  # of the accountant's grid; a claim may be lower than what is computed anew by this share
-
 
 @dataclass(frozen=True)
 class Verification:

@@ -10,14 +10,16 @@ import hmac
 import json
 import secrets
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from foedus.api.run_source import run_source
 from foedus.core.errors import ConfigError, FoedusError
-from foedus.reporting.live import chosen_run, page, values, view
+from foedus.reporting.live import page, values, view
 
 COOKIE = "foedus"
 LOOPBACK = "127.0.0.1"
@@ -27,16 +29,19 @@ TOKEN_BYTES = 24
 class WatchServer:
     """Serves the page of a folder's run until it is closed.
 
-    folder: the coordinator's kit, or a run's folder. name: which run; the latest unless told.
-    Raises: ConfigError if the address cannot be used.
+    folder: the coordinator's kit, a researcher's, or a run's folder. name: which run; the latest unless told.
+    run: returns the folder that it shows.
+    Raises: ConfigError if the address cannot be used; LinkError for a participant's kit.
     """
 
     def __init__(
         self, folder: Path, name: str | None = None, *, host: str = LOOPBACK, port: int = 0, token: str | None = None
     ) -> None:
         self.token = token or secrets.token_urlsafe(TOKEN_BYTES)
+        self._source = ExitStack()
+        self.run = self._source.enter_context(run_source(folder, name))
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(self.token, lambda: chosen_run(folder, name)))
+            self._server = ThreadingHTTPServer((host, port), _handler(self.token, self.run))
         except OSError as error:
             raise ConfigError(f"the page cannot be served at {host}, port {port}: {error.strerror}") from error
         self._server.daemon_threads = True
@@ -56,6 +61,7 @@ class WatchServer:
         """Stop answering."""
         self._server.shutdown()
         self._server.server_close()
+        self._source.close()
 
 
 def is_loopback(host: str) -> bool:

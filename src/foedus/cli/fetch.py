@@ -12,7 +12,12 @@ from foedus.cli.options import Debug
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's name.", show_default=False)]
 Kit = Annotated[
     Path,
-    typer.Option("--federation", metavar="KIT", help="The coordinator's kit, on its machine.", show_default=False),
+    typer.Option(
+        "--federation",
+        metavar="KIT",
+        help="The coordinator's kit, on its machine, or a researcher's.",
+        show_default=False,
+    ),
 ]
 
 

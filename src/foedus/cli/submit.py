@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from foedus.cli.fetch import Kit
 from foedus.cli.options import Config, Debug, Name, Settings, load, overrides
 
 
 def submit(
     config: Config,
     *,
-    federation: Annotated[
-        Path, typer.Option(metavar="KIT", help="The coordinator's kit, on its machine.", show_default=False)
-    ],
+    federation: Kit,
     settings: Settings = None,
     name: Name = None,
     debug: Debug = False,

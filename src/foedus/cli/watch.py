@@ -11,13 +11,19 @@ import typer
 from foedus.cli.options import Debug, terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import RenderableType
 
+    from foedus.federation.orders import Order
     from foedus.federation.state import RunState
     from foedus.reporting.page import Table as Rows
 
 Place = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="The coordinator's kit, or a run's folder.", show_default="here")
+    Path,
+    typer.Argument(
+        metavar="FOLDER", help="The coordinator's kit, a researcher's, or a run's folder.", show_default="here"
+    ),
 ]
 Run = Annotated[str | None, typer.Option(help="Which run; left out: the latest.", show_default=False)]
 EVERY_S = 1.0
@@ -40,30 +46,36 @@ def watch(
         return
     from rich.live import Live
 
+    from foedus.api.run_source import run_source
+    from foedus.federation.orders import read_orders
     from foedus.federation.state import read_state
-    from foedus.reporting.live import chosen_run
 
-    place = chosen_run(folder, run)
-    with Live(console=terminal(), auto_refresh=False) as live:
+    with run_source(folder, run) as source:
+        chosen = source().name  # it stays with this one, though another may begin
+    with run_source(folder, chosen) as source, Live(console=terminal(), auto_refresh=False) as live:
         while True:
+            place = source()
             state = read_state(place)
-            live.update(shown(state), refresh=True)
+            live.update(shown(state, read_orders(place)), refresh=True)
             if state.phase in {"ended", "stopped"}:
                 return
             time.sleep(EVERY_S)
 
 
-def shown(state: RunState) -> RenderableType:
-    """Return the state as a terminal shows it."""
+def shown(state: RunState, orders: Sequence[Order] = ()) -> RenderableType:
+    """Return the state as a terminal shows it, and who asked for what."""
     from datetime import UTC, datetime
 
     from rich.console import Group
     from rich.text import Text
 
-    from foedus.reporting.live import headline, members_table, refusals_table
+    from foedus.reporting.live import headline, members_table, orders_line, refusals_table
 
     now = datetime.now(UTC)
-    parts: list[RenderableType] = [Text(headline(state, now), style="bold"), _table(members_table(state, now))]
+    parts: list[RenderableType] = [Text(headline(state, now), style="bold")]
+    if orders:
+        parts.append(Text(orders_line(orders)))
+    parts.append(_table(members_table(state, now)))
     if state.refusals:
         parts.append(_table(refusals_table(state), most=8))
     return Group(*parts)

@@ -10,7 +10,7 @@ from foedus.config.build import hides_evaluation
 from foedus.config.value_range import needs_dry_round
 from foedus.core.errors import ConsentError
 from foedus.engines.codec.messages import Question
-from foedus.federation.messages import Clock, DryRound, Evaluate, SecureSumStep, Train
+from foedus.federation.messages import Clock, CountPairs, DryRound, Evaluate, SecureSumStep, Train
 
 
 def refuse_unagreed(config: sections.RunConfig, question: Question) -> None:
@@ -53,6 +53,18 @@ def refuse_unagreed(config: sections.RunConfig, question: Question) -> None:
         raise ConsentError(
             f"it was asked for its own {'figures' if isinstance(asked, Evaluate) else 'update'} in the clear, and this "
             f"run has secure_sum: {config.secure_sum.kind}; nothing was sent"
+        )
+
+
+def refuse_after_the_end(question: Question) -> None:
+    """Check that nothing more is worked for in a run of which this participant told what it cost.
+
+    Raises: ConsentError.
+    """
+    if isinstance(question, Train | DryRound | Evaluate | CountPairs | SecureSumStep):
+        raise ConsentError(
+            "it was asked for work after it told what this run cost it, which would not be true any more; nothing was "
+            "trained or sent"
         )
 
 

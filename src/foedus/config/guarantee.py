@@ -11,6 +11,7 @@ from typing import Any, assert_never
 from foedus.config import sections
 from foedus.config.distributed import facts_of, others_of
 from foedus.config.privacy import Plans
+from foedus.config.secure_sums import adds_noise
 from foedus.federation.messages import ParticipantId
 from foedus.privacy import accounting
 from foedus.privacy.clipping_rules import FixedClip
@@ -22,6 +23,8 @@ TRIED = (
 )
 AGAINST_ALL = "everyone but the participant that holds it, the coordinator included"
 
+Private = sections.RecordPrivacy | sections.ParticipantPrivacy
+
 
 def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: int) -> Mapping[str, Any]:
     """Return what a run of so many rounds promises, for summary.json.
@@ -30,26 +33,18 @@ def guarantee(config: sections.RunConfig, plans: Plans, epsilon: float, rounds: 
     """
     privacy = config.privacy
     assert not isinstance(privacy, sections.NoPrivacy), "there is nothing to promise"
-    neighbours = "adding or removing one {unit}"
-    accountant = _by_distributions()
     match plans:
         case DistributedPlan():
-            unit, delta = str(plans.unit), plans.delta
+            found = hidden(privacy, plans, epsilon, plans.delta)
             facts, limits = facts_of(plans, rounds)
-            against = f"everybody else, {others_of(plans)}"
-            neighbours, accountant = "replacing all that one {unit} uploads by zeros", "Rényi divergence"
         case CohortPlan() | StreamPlan():
-            assert isinstance(privacy, sections.ParticipantPrivacy), "the plan is of this section"
-            unit, delta = str(plans.unit), plans.delta
+            found = hidden(privacy, plans, epsilon, plans.delta)
             facts, limits = _of_participants(plans, rounds)
-            against = "those who see the models, but not against the coordinator, which sees every upload"
         case _:
             assert isinstance(privacy, sections.RecordPrivacy), "the plans are of this section"
-            unit, delta = str(next(iter(plans.values())).unit), joint_delta(privacy, plans)
+            found = hidden(privacy, None, epsilon, joint_delta(privacy, plans))
             facts, limits = _of_records(privacy, plans, rounds)
-            against = AGAINST_ALL
-    neighbours = neighbours.format(unit=unit)
-    return _told(privacy, _Hidden(unit, epsilon, delta, against, neighbours, accountant), facts, limits)
+    return _told(privacy, found, facts, limits)
 
 
 def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: float) -> Mapping[str, Any]:
@@ -75,49 +70,72 @@ def guarantee_of_own_plans(config: sections.RunConfig, epsilon: float, delta: fl
         "steps of a participant": str(config.local.steps or "by its size"),
         "one person's records": "lie at one participant",
     }
-    hidden = _Hidden(unit, epsilon, delta, AGAINST_ALL, f"adding or removing one {unit}", _by_distributions())
-    return _told(privacy, hidden, facts, limits)
+    return _told(privacy, hidden(privacy, None, epsilon, delta), facts, limits)
 
 
 @dataclass(frozen=True)
-class _Hidden:
-    """One of what, by how much, from whom, as far as which difference between data goes, and by whose reckoning."""
+class Hidden:
+    """One of what, by how much, from whom, and as far as which difference between data goes."""
 
     unit: str
     epsilon: float
     delta: float
     against: str
     neighbours: str
-    accountant: str
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the figures as people see them."""
+        return {
+            "unit": self.unit,
+            "epsilon": upwards(self.epsilon),
+            "delta": f"{self.delta:g}",
+            "neighbours": self.neighbours,
+        }
+
+    def promise(self, privacy: Private) -> Mapping[str, Any]:
+        """Return what everybody may take a run at, in figures and in a sentence."""
+        said, private = self.facts(), privacy.noise == "secret"
+        promise = (
+            f"each {self.unit} is hidden with epsilon {said['epsilon']} and delta {said['delta']} against "
+            f"{self.against}, as far as {self.neighbours} goes"
+        )
+        reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
+        return {
+            "kind": privacy.kind,
+            "unit": self.unit,
+            "epsilon": self.epsilon,
+            "delta": self.delta,
+            "private": private,
+            "statement": f"{promise[0].upper()}{promise[1:]}." if private else f"{reproducible}{promise}.",
+        }
 
 
-def _told(
-    privacy: sections.RecordPrivacy | sections.ParticipantPrivacy,
-    hidden: _Hidden,
-    facts: Mapping[str, str],
-    limits: Sequence[str],
-) -> Mapping[str, Any]:
-    private, epsilon, delta = privacy.noise == "secret", upwards(hidden.epsilon), f"{hidden.delta:g}"
-    promise = (
-        f"each {hidden.unit} is hidden with epsilon {epsilon} and delta {delta} against {hidden.against}, as far "
-        f"as {hidden.neighbours} goes"
-    )
-    reproducible = "Reproducible, therefore not private: the noise follows from the run's seed. Were it secret, "
+def hidden(
+    privacy: Private, plan: CohortPlan | StreamPlan | DistributedPlan | None, epsilon: float, delta: float
+) -> Hidden:
+    """Return what is hidden by a plan for participants, or, without one, by those that participants have for records.
+
+    epsilon, delta: that hold for all.
+    """
+    match plan:
+        case None:
+            assert isinstance(privacy, sections.RecordPrivacy), "participants are hidden by one plan"
+            unit = "record" if privacy.record == "row" else "block"
+            return Hidden(unit, epsilon, delta, AGAINST_ALL, f"adding or removing one {unit}")
+        case DistributedPlan():
+            against = f"everybody else, {others_of(plan)}"
+            neighbours = f"replacing all that one {plan.unit} uploads by zeros"
+        case _:
+            against = "those who see the models, but not against the coordinator, which sees every upload"
+            neighbours = f"adding or removing one {plan.unit}"
+    return Hidden(str(plan.unit), epsilon, delta, against, neighbours)
+
+
+def _told(privacy: Private, found: Hidden, facts: Mapping[str, str], limits: Sequence[str]) -> Mapping[str, Any]:
+    accountant = "Rényi divergence" if adds_noise(privacy) else _by_distributions()
     return {
-        "kind": privacy.kind,
-        "unit": hidden.unit,
-        "epsilon": hidden.epsilon,
-        "delta": hidden.delta,
-        "private": private,
-        "statement": f"{promise[0].upper()}{promise[1:]}." if private else f"{reproducible}{promise}.",
-        "facts": {
-            "unit": hidden.unit,
-            "epsilon": epsilon,
-            "delta": delta,
-            "neighbours": hidden.neighbours,
-            "accountant": hidden.accountant,
-            **facts,
-        },
+        **found.promise(privacy),
+        "facts": {**found.facts(), "accountant": accountant, **facts},
         "limits": [*limits, *_measured(privacy), TRIED],
     }
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ from foedus.config.privacy import is_reproducible, record_plans
 from foedus.config.private_halves import agreed_noise
 from foedus.config.sections import ParticipantFile
 from foedus.config.side import Side
-from foedus.core.errors import ConfigError
+from foedus.core.errors import ConfigError, LedgerError, RunFolderError
 from foedus.data.sites import Site
 from foedus.privacy import accounting
-from foedus.privacy.bills import show_bills
+from foedus.privacy.bills import Bill, bill_file, show_bills
 from foedus.privacy.ledger.contents import table_rows
 from foedus.privacy.ledger.guard import Payer
 from foedus.privacy.ledger.ledger import Ledger
 from foedus.privacy.ledger.own import OwnCharges, Tell, quietly
 from foedus.privacy.ledger.places import ledger_folder, participant_ledger
 from foedus.privacy.outbox import Outbox
+from foedus.privacy.own_files import write_own
 from foedus.privacy.plan import DistributedPlan, RecordPlan
 
 NOTE = "participant.yaml"
-OUTBOX, CHARGED, BILLS = "outbox", "charged", "bills"  # in the participant's folder of the run
+OUTBOX, CHARGED, COST = "outbox", "charged", "cost.json"  # in the participant's folder of the run
+RECEIPTS = "receipts"  # in its folder of all runs: what it keeps though a run be forgotten
 BILL, EPSILON, RECORDS = "bill", "epsilon", "records"  # in what it tells
 
 
@@ -34,6 +37,7 @@ BILL, EPSILON, RECORDS = "bill", "epsilon", "records"  # in what it tells
 class OwnPrivacy:
     """How a participant is protected in a run.
 
+    folder: of the run. bills: of all runs' bills. short: what its files of the run are called there.
     plan: how it hides its records; None where it adds noise to whole uploads, or has no records.
     charges: from its ledger; None where nothing is private. outbox: of its finished replies.
     """
@@ -41,6 +45,8 @@ class OwnPrivacy:
     config: sections.RunConfig
     name: str
     folder: Path
+    bills: Path
+    short: str
     plan: RecordPlan | None = None
     charges: OwnCharges | None = None
     outbox: Outbox | None = None
@@ -58,19 +64,68 @@ class OwnPrivacy:
         public = isinstance(privacy, sections.RecordPrivacy) and privacy.sizes == "public"
         return {RECORDS: self.plan.records if self.plan is not None else 0} if public else {}
 
-    def finish(self) -> Mapping[str, Any]:
-        """Forget finished replies, and return what the run cost as far as others may know.
+    def tell(self) -> Mapping[str, Any]:
+        """Return what the run cost as far as others may know: the same whenever it is asked, and nothing is added.
 
-        Where sizes are secret the bill is sealed, and epsilon is no less than the run's own.
+        It is on disk before it is returned, and nothing is trained for the run from then on: so finished replies, which
+        only a redone round would need, are forgotten. Where sizes are secret the bill is sealed, and epsilon is no less
+        than the run's own.
+        Raises: LedgerError if the ledger cannot be read; RunFolderError if what was told cannot be.
         """
+        privacy = self.config.privacy
+        if isinstance(privacy, sections.NoPrivacy) or is_reproducible(privacy):
+            return {}
+        told = self.told()
+        if told is None:
+            told = self._told_of(self.bill())
+            try:
+                write_own(self.folder / COST, json.dumps(told).encode())
+            except OSError as error:
+                raise RunFolderError(f"what it tells of its cost cannot be written: {error.strerror}") from error
         if self.outbox is not None:
             self.outbox.clear()
-        bill = self.charges.bill() if self.charges is not None else None
+        return told
+
+    def finish(self) -> None:
+        """Train no more for the run, and forget finished replies, be it told what it cost or not."""
+        self.tell()
+
+    def told(self) -> Mapping[str, Any] | None:
+        """Return what `tell` returned; None before.
+
+        Raises: RunFolderError if it cannot be read.
+        """
+        try:
+            told = json.loads((self.folder / COST).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"what it told of its cost cannot be read ({type(error).__name__})") from error
+        return told if isinstance(told, dict) else {}
+
+    def bill(self) -> Bill | None:
+        """Return what the own ledger was charged for the run; None if it was not.
+
+        Raises: LedgerError if it cannot be read, or has lost what the run has spent.
+        """
+        if self.charges is None:
+            return None
+        found = self.charges.bill()
+        if found is None and self.charges.mark.exists():
+            raise LedgerError("its own privacy ledger has lost what this run was charged; put it back")
+        return found
+
+    @property
+    def bill_file(self) -> Path:
+        """Where what opens a sealed bill is kept."""
+        return bill_file(self.bills, self.name, self.short)
+
+    def _told_of(self, bill: Bill | None) -> Mapping[str, Any]:
         if bill is None:
-            return {EPSILON: 0.0} if self.charges is not None else {}
+            return {EPSILON: 0.0}
         privacy = self.config.privacy
         secret = isinstance(privacy, sections.RecordPrivacy) and privacy.sizes == "private"
-        [shown] = show_bills({self.name: bill}, [self.name] if secret else [], self.folder / BILLS, "run")
+        [shown] = show_bills({self.name: bill}, [self.name] if secret else [], self.bills, self.short)
         epsilon = math.ceil(accounting.epsilon(bill.charges, bill.delta) * 100) / 100
         if secret and not isinstance(privacy, sections.NoPrivacy) and privacy.epsilon is not None:
             epsilon = max(epsilon, privacy.epsilon)
@@ -86,31 +141,38 @@ def begin_own_privacy(
     records: int,
     run: str,
     folder: Path,
+    kept: Path,
     tell: Tell,
 ) -> OwnPrivacy:
     """Open the own ledger, register the rows that the run uses, and return what protects them; nothing is spent yet.
 
-    records: how many it trains on. run: its id. folder: the participant's own, of this run.
+    records: how many it trains on. run: its id. folder: the participant's own, of this run. kept: its own, of all runs.
     Raises: BudgetError if the rows are another budget's, have changed unannounced, or no round is left; LedgerError if
         the ledger cannot be used; ConfigError if the rows do not suit the run. None of them tells a figure.
     """
     config = side.config
     privacy = config.privacy
+    own = OwnPrivacy(config, name, folder, kept / RECEIPTS, short_name(config, run))
     if isinstance(privacy, sections.NoPrivacy):
-        return OwnPrivacy(config, name, folder)
+        return own
     plan = _own_plan(side, privacy, name, records, tell)
     hides_records = plan if isinstance(plan, RecordPlan) else None
     if plan is None or is_reproducible(privacy):
         if plan is not None:
             _refuse_budgeted(file, name, site, tell)
-        return OwnPrivacy(config, name, folder, hides_records)
+        return replace(own, plan=hides_records)
     assert file.budget is not None, "consent() refuses a run that spends without one"
     with quietly("this run", tell):
         payer = _payer(file, file.budget, name, site, plan)
     outbox = Outbox(folder / OUTBOX) if hides_records is not None else None
     charges = OwnCharges(run, config.rounds.count, payer, folder / CHARGED, outbox is not None, tell)
     charges.require_room()
-    return OwnPrivacy(config, name, folder, hides_records, charges, outbox)
+    return replace(own, plan=hides_records, charges=charges, outbox=outbox)
+
+
+def short_name(config: sections.RunConfig, run: str) -> str:
+    """Return what a participant's files of a run are called. run: its id."""
+    return f"{config.name}-{run[:8]}"
 
 
 def _own_plan(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from foedus.config import sections
+from foedus.config.own_privacy import RECEIPTS, short_name
 from foedus.config.secure_sums import pinned_keys
 from foedus.config.signed_run import shown_of_rounds
 from foedus.core.errors import ConsentError, SignatureError
@@ -19,9 +20,7 @@ from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins
 from foedus.privacy.signing.receipts import receipt_file
 from foedus.privacy.signing.signing_side import SigningSide, is_signed, work_of
-from foedus.privacy.signing.statements import COORDINATOR
-
-RECEIPTS = "receipts"  # in a participant's folder; runs that are forgotten keep theirs
+from foedus.privacy.signing.statements import COORDINATOR, Attestation
 
 
 def open_log(
@@ -41,7 +40,7 @@ def open_log(
     Raises: SignatureError if the log is of another run, of other settings or of other keys than the pinned ones.
     """
     keys = pinned_keys(pins, [COORDINATOR, *participants])
-    file = receipt_file(folder / RECEIPTS, name, f"{config.name}-{begin.run[:8]}")
+    file = receipt_file(folder / RECEIPTS, name, short_name(config, begin.run), durable=True)
     side = SigningSide(name, identity, keys[COORDINATOR], message.begun, file)
     stated = side.run
     expected = {each: keys[each].hex() for each in participants}
@@ -59,9 +58,11 @@ def answer_signed(
     side: SigningSide,
     question: SignedRequest | GiveReceipts | GoBack | Attest,
     answer: Callable[[Request], Answer],
+    refuse_untrue: Callable[[Attestation], None],
 ) -> SignedAnswer | Told:
-    """Return the signed answer to a signed request, or to what a signed run asks beside. answer: does the work.
+    """Return the signed answer to a signed request, or to what a signed run asks beside.
 
+    answer: does the work. refuse_untrue: raises if an attestation claims what this participant knows to be otherwise.
     Raises: SignatureError if it is not what the coordinator may ask, or does not fit what it showed before.
     """
     match question:
@@ -78,6 +79,7 @@ def answer_signed(
         case GoBack(head):
             return Told({"size": side.go_back_to(head)})
         case Attest(attestation):
+            refuse_untrue(attestation)
             return Told({"signature": side.attest(attestation)})
 
 

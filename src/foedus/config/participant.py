@@ -15,12 +15,13 @@ from typing import Any
 import yaml
 
 from foedus.config import sections
-from foedus.config.asked import refuse_unagreed
+from foedus.config.asked import refuse_after_the_end, refuse_unagreed
 from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
+from foedus.config.own_attestation import refuse_untrue
 from foedus.config.own_data import Own, read_own, shown_counts
-from foedus.config.own_privacy import begin_own_privacy
+from foedus.config.own_privacy import OwnPrivacy, begin_own_privacy
 from foedus.config.own_signatures import answer_signed, open_log, refuse_unsigned
 from foedus.config.pace import build_paces
 from foedus.config.private_halves import agreed_noise, tells_weight_bound, undeployable_privacy, with_agreed_range
@@ -43,6 +44,7 @@ from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenL
 from foedus.privacy.signing.identity import Identity
 from foedus.privacy.signing.pins import Pins, require
 from foedus.privacy.signing.signing_side import SigningSide
+from foedus.privacy.signing.statements import Attestation
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class ParticipantRun:
         self._side: tuple[Side, Splits] | None = None
         self._told_facts: Mapping[str, Any] = {}
         self._signing: SigningSide | None = None
+        self._own: OwnPrivacy | None = None
         self.has_refused = False
 
     def answer(self, question: Question) -> Answer:
@@ -113,7 +116,7 @@ class ParticipantRun:
             case SignedRequest() | GiveReceipts() | GoBack() | Attest():
                 if self._signing is None:
                     raise MessageError("it was not told how this run's log begins, or it is none that is signed")
-                return answer_signed(self._signing, question, self._play)
+                return answer_signed(self._signing, question, self._play, self._refuse_untrue)
             case _:
                 config = self._agreed_side().config
                 refuse_unsigned(config, question, opened=self._signing is not None)
@@ -122,8 +125,15 @@ class ParticipantRun:
     def _play(self, question: Question) -> Answer:
         """Return the answer to what asks for no more than was agreed on."""
         refuse_unagreed(self._agreed_side().config, question)
-        assert self._playing is not None, "it is made ready with its side"
+        assert self._playing is not None and self._own is not None, "they are made ready with its side"  # noqa: PT018
+        if self._own.told() is not None:
+            refuse_after_the_end(question)
         return self._playing.answer(question)
+
+    def _refuse_untrue(self, attestation: Attestation) -> None:
+        self._agreed_side()
+        assert self._own is not None and self._ground is not None, "they are made ready with its side"  # noqa: PT018
+        refuse_untrue(self._own, self._ground.participants, attestation)
 
     def _agreed_side(self) -> Side:
         if self._playing is None or self._side is None:
@@ -197,6 +207,7 @@ class ParticipantRun:
             records=records,
             run=begun.message.run,
             folder=self._folder,
+            kept=home.folder,
             tell=home.tell,
         )
         algorithm = side.algorithm(None, noise, idle_entropy())
@@ -227,9 +238,14 @@ class ParticipantRun:
             charge=own.charges.reserve if own.charges is not None else lambda request: None,
         )
         self._playing = PlayingSite(
-            site, self._folder / "memory", config.output.checkpoints, settled=own.settle, finished=own.finish
+            site,
+            self._folder / "memory",
+            config.output.checkpoints,
+            settled=own.settle,
+            cost=own.tell,
+            finished=own.finish,
         )
-        self._agreed, self._ground, self._side = message, ground, (side, examples)
+        self._agreed, self._ground, self._side, self._own = message, ground, (side, examples), own
         self._told_facts, self._signing = own.facts(), None
         return Told(self._told_facts)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from foedus.config import sections
+from foedus.config.claims import check_claim
 from foedus.config.secure_problems import hides_cohorts
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.engines.remote import RemoteEngine
 from foedus.engines.signed_way import RemoteSigners
 from foedus.federation.checkpoints import checkpoints
 from foedus.federation.messages import ParticipantId
-from foedus.federation.round import Federation
+from foedus.federation.round import Federation, Journals
 from foedus.federation.run_folder import RunFolder
 from foedus.privacy.secure_sum.keys import Identities
 from foedus.privacy.signing.attestation import LOG, PrivacyFigures, attest, save_attestation
@@ -26,6 +27,7 @@ from foedus.privacy.signing.key_files import private_path
 from foedus.privacy.signing.key_folder import own_identity
 from foedus.privacy.signing.log import Log
 from foedus.privacy.signing.receipts import receipt_file
+from foedus.privacy.signing.round_entries import check_entries
 from foedus.privacy.signing.signed_engine import SignedEngine
 from foedus.privacy.signing.signing_side import SignedWay, SigningParticipants, SigningSide
 from foedus.privacy.signing.statements import COORDINATOR, RunBegun, sign
@@ -45,6 +47,13 @@ class SignedRun:
     coordinator: Identity
     way: SignedWay
     folder: RunFolder
+
+    def check_claim(self, config: sections.RunConfig, summary: Mapping[str, Any]) -> None:
+        """Check, as anybody can afterwards, that the privacy which all are to sign is what their bills come to.
+
+        Raises: SignatureError if it is not, or a bill does not fit the log.
+        """
+        check_claim(config, summary, check_entries(self.engine.log.entries, self.engine.log.tree))
 
     def finish(self, summary: Mapping[str, Any]) -> Path:
         """Give receipts that are due, let everybody sign what the run came to, and return the file.
@@ -128,7 +137,8 @@ def _signed(federation: Federation, way: SignedWay, coordinator: Identity, log: 
     engine = SignedEngine(federation.engine, way, coordinator=coordinator, log=log)
     if not checkpoints(folder.checkpoints):
         engine.start_over()
-    return SignedRun(replace(federation, engine=engine, journal=engine), engine, coordinator, way, folder)
+    journal = engine if federation.journal is None else Journals([federation.journal, engine])
+    return SignedRun(replace(federation, engine=engine, journal=journal), engine, coordinator, way, folder)
 
 
 def load_signers(

@@ -11,19 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from foedus.config import sections
-from foedus.config.claims import BILLS
+from foedus.config.claims import BILLS, PLANNED, bound_of_delta
 from foedus.config.guarantee import guarantee, guarantee_of_own_plans, joint_delta, spent_by_round
 from foedus.config.own_privacy import BILL, EPSILON, RECORDS
 from foedus.config.privacy import Plans, is_reproducible, record_plans
-from foedus.core.errors import BudgetError, MessageError, SignatureError
+from foedus.core.errors import BudgetError, ConfigError, MessageError, SignatureError
 from foedus.federation.collect import CollectedEvaluation
 from foedus.federation.messages import ParticipantId, Train
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import RoundReport
 from foedus.privacy import accounting
 from foedus.privacy.bills import Bill, read_bills
+from foedus.privacy.composition import library
 from foedus.privacy.ledger.own import NOT_ALLOWED
-from foedus.privacy.plan import DistributedPlan, default_delta
+from foedus.privacy.plan import DistributedPlan
 
 
 @dataclass
@@ -70,7 +71,7 @@ class ToldGuard:
 
     def record(self, round_number: int) -> Mapping[str, Any]:
         """Return what the rounds so far cost at most, unless rounds were redone."""
-        marked = {"private": False} if is_reproducible(self.config.privacy) else {}
+        marked = {"private": False} if is_reproducible(self.config.privacy) else {PLANNED: True}
         return {"unit": self.unit, "epsilon": self.table[round_number], "delta": self.delta, **marked}
 
     def finish(self) -> None:
@@ -100,6 +101,7 @@ def told_guard(
         case sections.ParticipantPrivacy():
             assert noise is not None, "other mechanisms were refused"
             return ToldGuard(config, noise.unit, noise.delta, spent_by_round(noise, rounds), noise)
+    library()
     unit = "record" if privacy.record == "row" else "block"
     if privacy.sizes == "public":
         plans = record_plans(config, privacy, records)
@@ -108,10 +110,8 @@ def told_guard(
         table = spent_by_round(plans, rounds, composed=privacy.person_at == "several_participants")
         return ToldGuard(config, unit, joint_delta(privacy, plans), table, plans)
     assert privacy.epsilon is not None, "undeployable_privacy() refuses others"
-    # nobody has fewer records than are in a batch, so that nobody's own delta is larger
-    batch = config.local.batch_size * config.local.accumulation
-    delta = default_delta(batch) if privacy.delta == "auto" else privacy.delta
-    return ToldGuard(config, unit, delta, [0.0, *([privacy.epsilon] * rounds)], None)
+    table = [0.0, *([privacy.epsilon] * rounds)]
+    return ToldGuard(config, unit, bound_of_delta(config, privacy), table, None)
 
 
 def read_records(told: Mapping[ParticipantId, Mapping[str, Any]]) -> Mapping[ParticipantId, int]:
@@ -123,14 +123,14 @@ def read_records(told: Mapping[ParticipantId, Mapping[str, Any]]) -> Mapping[Par
 def read_spending(
     guard: ToldGuard, told: Mapping[ParticipantId, Mapping[str, Any]], due: Collection[ParticipantId], rounds: int
 ) -> ToldSpending:
-    """Return what participants told of what they were charged.
+    """Return what participants told of what they were charged, be it for a round that nothing is recorded of.
 
     due: who was asked to train. What cannot be read counts as not told.
     """
     shown: list[Mapping[str, Any]] = []
     opened: dict[str, Bill] = {}
     figures, free = [guard.table[rounds]], set[str]()
-    for name in sorted(due):
+    for name in sorted({*due, *told}):
         facts = told.get(name, {})
         epsilon, bill = facts.get(EPSILON), facts.get(BILL)
         if bill is None and epsilon == 0:
@@ -140,11 +140,14 @@ def read_spending(
             if not isinstance(bill, dict) or bill.get("payer") != name or not _is_epsilon(epsilon):
                 continue
             bills, _ = read_bills([bill])
-        except SignatureError:
+            spent = [accounting.epsilon(each.charges, each.delta) for each in bills.values()]
+        except (SignatureError, ConfigError):
+            continue
+        if not all(map(math.isfinite, spent)):
             continue
         shown.append(bill)
         opened |= bills
-        figures.append(float(epsilon))
+        figures += [float(epsilon), *spent]
     privacy = guard.config.privacy
     if isinstance(privacy, sections.RecordPrivacy) and privacy.person_at == "several_participants" and opened:
         sites = {name: (bill.charges, bill.delta) for name, bill in opened.items()}

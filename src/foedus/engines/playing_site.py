@@ -16,7 +16,7 @@ from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.site import Site
 from foedus.federation.checkpoints import load_trees, save_trees
-from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, TellCost, Told
 from foedus.federation.protocols import Memory
 from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, SignedRequest
 
@@ -27,7 +27,7 @@ class PlayingSite:
     """A site and its memories, in a folder.
 
     keep: how many rounds one may have to go back. settled: is told that a round is over.
-    finished: is told that the run is over, and returns what the coordinator is told then.
+    cost: returns what others may know of the privacy that the run cost. finished: is told that the run is over.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class PlayingSite:
         keep: int,
         *,
         settled: Callable[[int], None] = lambda number: None,
-        finished: Callable[[], Mapping[str, Any]] = dict,
+        cost: Callable[[], Mapping[str, Any]] = dict,
+        finished: Callable[[], None] = lambda: None,
     ) -> None:
         self._site = site
         self._folder = folder
         self._keep = keep
         self._settled = settled
+        self._cost = cost
         self._finished = finished
         site.recall(self._recalled(None))
 
@@ -59,8 +61,11 @@ class PlayingSite:
             case Recall():
                 self._site.recall(self._recalled(question.round))
                 return Told()
+            case TellCost():
+                return Told(self._cost())
             case Finish():
-                return Told(self._finished())
+                self._finished()
+                return Told()
             case SignedRequest() | OpenLog() | GiveReceipts() | GoBack() | Attest():
                 raise MessageError("what is signed is not checked here")
             case _:

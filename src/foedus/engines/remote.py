@@ -17,7 +17,7 @@ from foedus.core.errors import MessageError, RunFolderError
 from foedus.engines.codec.messages import Answer, Question, decode_answer, encode_question
 from foedus.engines.codec.tensors import Limits, Piece
 from foedus.engines.way import Letter, Silence, Way
-from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, TellCost, Told
 from foedus.federation.messages import (
     CountPairs,
     DryRound,
@@ -35,6 +35,7 @@ from foedus.privacy.signing.statements import Signed
 
 INDEX = "participants.json"
 MAX_TOLD_BYTES = 1 << 26  # of what is told beside rounds
+MAX_COST_BYTES = 1 << 20  # of what is told of the privacy that a run cost
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 600.0  # until who refused is asked again: each time twice as long
 _WRONG = Failure("answered another question")
 
@@ -131,8 +132,8 @@ class RemoteEngine:
                 case _:
                     yield SignedReply(name, _WRONG)
 
-    def hand(self, papers: Mapping[ParticipantId, Paper]) -> Mapping[ParticipantId, Told]:
-        """Hand papers of a signed run to those who are there, and return what each tells; who refuses is noted."""
+    def hand(self, papers: Mapping[ParticipantId, Paper | TellCost | Finish]) -> Mapping[ParticipantId, Told]:
+        """Hand what is not work to those who are there, and return what each tells; who refuses is noted."""
         told = {}
         for name, answer in self._ask_anew({name: paper for name, paper in papers.items() if name not in self._absent}):
             if isinstance(answer, Told):
@@ -189,10 +190,13 @@ class RemoteEngine:
         self._due = dict.fromkeys(self._names, Recall(self._round))
         self._deliver([name for name in self._names if name not in self._absent])
 
-    def finish(self) -> Mapping[ParticipantId, Told]:
-        """Tell everybody who is there that the run is over, and return what each tells of it."""
-        answers = self._ask_anew({name: Finish() for name in self._names if name not in self._absent})
-        return {name: answer for name, answer in answers if isinstance(answer, Told)}
+    def ask_costs(self) -> Mapping[ParticipantId, Told]:
+        """Ask everybody who is there what the run cost it, and return what each tells; who refuses is noted."""
+        return self.hand(dict.fromkeys(self._names, TellCost()))
+
+    def finish(self) -> None:
+        """Tell everybody who is there that the run is over."""
+        self.hand(dict.fromkeys(self._names, Finish()))
 
     def absent(self) -> Collection[ParticipantId]:
         """Return those who are given up until they are found again."""
@@ -290,12 +294,14 @@ class RemoteEngine:
     def _most(self, question: Question) -> int:
         """Return the bytes that an answer may have."""
         match question:
-            case Begin() | Agree() | Settle() | Recall() | Finish() | OpenLog() | GiveReceipts() | GoBack() | Attest():
-                return MAX_TOLD_BYTES
+            case Train() | DryRound() | Evaluate() | SecureSumStep() | SignedRequest():
+                return self.largest_answer or self._limits.message_bytes
             case CountPairs():
                 return self._limits.message_bytes
+            case TellCost():
+                return MAX_COST_BYTES
             case _:
-                return self.largest_answer or self._limits.message_bytes
+                return MAX_TOLD_BYTES
 
     def _may_be_asked(self, name: ParticipantId) -> bool:
         return name not in self._refusals or self._now() >= self._refusals[name].until
@@ -337,8 +343,10 @@ def kind_of(question: Question) -> str:
             return kind_of(request)
         case OpenLog():
             return "open"
-        case Settle() | Recall() | GiveReceipts() | GoBack() | Attest():
+        case Settle() | Recall() | GiveReceipts() | GoBack():
             return "notice"
+        case TellCost() | Attest():
+            return "reckon"  # for both a participant computes what the run cost it
         case Finish():
             return "finish"
 

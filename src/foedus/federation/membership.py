@@ -2,6 +2,8 @@
 
 A run between organisations begins in two steps: each participant tells what the others must know of its data
 (`Begin` → `Told`), and the coordinator tells everybody what follows for all (`Agree` → `Told`).
+One that spends privacy ends in two steps as well: each participant tells what it cost (`TellCost` → `Told`), so that
+the coordinator can draw up what everybody signs, and then the run is over (`Finish` → `Told`).
 """
 
 from __future__ import annotations
@@ -48,6 +50,14 @@ class Recall:
 
 
 @dataclass(frozen=True)
+class TellCost:
+    """The rounds are over: please tell what they cost of your privacy, as far as others may know.
+
+    Who has told it works for the run no more, so that what it told stays true.
+    """
+
+
+@dataclass(frozen=True)
 class Finish:
     """The run is over: nothing that a redone round would need is asked for again."""
 
@@ -59,4 +69,4 @@ class Told:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-Notice = Begin | Agree | Settle | Recall | Finish
+Notice = Begin | Agree | Settle | Recall | TellCost | Finish

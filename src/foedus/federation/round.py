@@ -141,6 +141,28 @@ class Journal(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Journals:
+    """Several that each keep a record of their own."""
+
+    kept: Sequence[Journal]
+
+    def note_evaluation(self, evaluation: CollectedEvaluation) -> None:
+        """Tell all of them."""
+        for journal in self.kept:
+            journal.note_evaluation(evaluation)
+
+    def note(self, state: ServerState, report: RoundReport) -> None:
+        """Tell all of them."""
+        for journal in self.kept:
+            journal.note(state, report)
+
+    def keep(self) -> None:
+        """Tell all of them."""
+        for journal in self.kept:
+            journal.keep()
+
+
 def play_round(
     federation: Federation, state: ServerState, observe: Observer = ignore
 ) -> tuple[ServerState, RoundReport]:

@@ -9,7 +9,7 @@ participant keeps what opens it.
 from __future__ import annotations
 
 import json
-import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,13 @@ from urllib.parse import quote
 from foedus.core.errors import ConfigError, SignatureError
 from foedus.federation.messages import ParticipantId
 from foedus.privacy.events import Charge, from_json, merged, to_json
+from foedus.privacy.own_files import write_own
 from foedus.privacy.signing.canonical import canonical, digest
 
 SUFFIX = ".bill.json"
 _SALT_BYTES = 32
 _MAX_BYTES = 1 << 20
+_MAX_EVENTS, _MAX_COUNT = 16, 10**9  # that anybody composes anew because somebody else says so
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class Bill:
             if values.keys() != {"delta", "events"} or not 0 < values["delta"] < 1:
                 raise ValueError("a bill has a delta and events")
             charges = []
+            if len(values["events"]) > _MAX_EVENTS:
+                raise ValueError("a bill has fewer events")
             for each in values["events"]:
-                if each.keys() != {"event", "count"} or type(each["count"]) is not int or each["count"] < 1:
+                if each.keys() != {"event", "count"} or type(each["count"]) is not int:
                     raise ValueError("a charge has an event and a count")
+                if not 1 <= each["count"] <= _MAX_COUNT:
+                    raise ValueError("a charge was made once at least")
                 charges.append((from_json(json.dumps(each["event"])), each["count"]))
             return cls(merged(charges), float(values["delta"]))
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
@@ -93,19 +99,26 @@ def read_bills(shown: Any, files: Sequence[Path] = ()) -> tuple[Mapping[str, Bil
     """
     try:
         entries = {str(each["payer"]): {k: v for k, v in each.items() if k != "payer"} for each in shown}
+        twice = len(entries) < len(shown)
     except (TypeError, KeyError, AttributeError):
         raise SignatureError("what a run cost its payers cannot be read: it is no list of bills") from None
+    if twice:
+        raise SignatureError("what a run cost its payers cannot be read: somebody has two bills")
     for file in files:
         opening = _opening(file)
         if entries.get(opening["payer"]) != {"sealed": _sealed(opening)}:
             raise SignatureError(f"{file} is not the bill that the run sealed for {opening['payer']}")
         entries[opening["payer"]] = {name: opening[name] for name in ("delta", "events")}
-    sealed = [payer for payer, entry in entries.items() if entry.keys() == {"sealed"}]
+    sealed = [payer for payer, entry in entries.items() if entry.keys() == {"sealed"} and _is_seal(entry["sealed"])]
     return {payer: Bill.from_values(entry) for payer, entry in entries.items() if payer not in sealed}, sealed
 
 
 def _sealed(opening: Mapping[str, Any]) -> str:
     return digest("bill", opening).hex()
+
+
+def _is_seal(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _opening(file: Path) -> dict[str, Any]:
@@ -126,9 +139,6 @@ def _opening(file: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
+        write_own(path, content)
     except OSError as error:
         raise SignatureError(f"the bill {path} cannot be written: {error.strerror}") from error

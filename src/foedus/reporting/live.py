@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from foedus.core.errors import RunFolderError
+from foedus.federation.orders import Order, read_orders
 from foedus.federation.state import STATE, Member, RunState, read_state
 from foedus.reporting.curves import learning_figures
 from foedus.reporting.page import KeyFigure, Table, render
@@ -78,6 +79,7 @@ def values(folder: Path) -> dict[str, Any]:
         **asdict(state),
         "evaluated": {"round": latest.round, "all": measured} if latest else None,
         "epsilon": spent,
+        "orders": [asdict(order) for order in read_orders(folder)],
     }
 
 
@@ -89,6 +91,7 @@ def view(folder: Path, now: datetime | None = None) -> str:
         "watch_view.html.j2",
         state=state,
         line=headline(state, now),
+        asked=orders_line(read_orders(folder)),
         stale=_age(state.updated, now) > STALE_S and state.phase not in {"ended", "stopped"},
         updated=_ago(state.updated, now),
         key_figures=_key_figures(state, run, now),
@@ -112,6 +115,12 @@ def headline(state: RunState, now: datetime) -> str:
     place = f"round {state.round:,} of {state.rounds:,}, " if state.rounds else ""
     text = f"{state.run}: {place}{PHASES[state.phase]} for {roughly(_age(state.since, now))}"
     return f"{text}; {state.note}" if state.note else text
+
+
+def orders_line(orders: Sequence[Order]) -> str:
+    """Return who handed a run in, ended it early and went on with it, in a line; the latest few."""
+    words = {"submit": "submitted", "stop": "stopped", "resume": "resumed"}
+    return "; ".join(f"{words[order.what]} by {order.by}, {order.at}" for order in orders[-4:])
 
 
 def members_table(state: RunState, now: datetime) -> Table:

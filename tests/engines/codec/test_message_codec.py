@@ -17,7 +17,7 @@ from foedus.core.errors import MessageError, ParticipantError
 from foedus.engines.codec import messages, papers
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.codec.tensors import Limits, Piece, pack, unpack
-from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Finish, Recall, Settle, TellCost, Told
 from foedus.federation.messages import (
     Broadcast,
     Clock,
@@ -107,9 +107,9 @@ def test_a_request_means_the_same_on_the_other_side(question: Train) -> None:
 
 
 @pytest.mark.parametrize(
-    "notice", [Begin("r", "seed: 0"), Agree({"labels": ["a"]}), Settle(3, True), Recall(0), Finish()]
+    "notice", [Begin("r", "seed: 0"), Agree({"labels": ["a"]}), Settle(3, True), Recall(0), TellCost(), Finish()]
 )
-def test_a_notice_comes_back(notice: Begin | Agree | Settle | Recall | Finish) -> None:
+def test_a_notice_comes_back(notice: Begin | Agree | Settle | Recall | TellCost | Finish) -> None:
     assert asked_again(notice) == notice
 
 

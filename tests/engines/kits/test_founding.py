@@ -21,7 +21,8 @@ LEAGUE = League(
     admin_port=8002,
     transport="tcp",
     organisations=["north", "south-east"],
-    researchers=["anna@north.example.org"],
+    researchers=["anna@north.example.org", "ada"],
+    researchers_port=8003,
     valid_days=30,
 )
 

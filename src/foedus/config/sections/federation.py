@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from foedus.config.sections.section import Section, Whole, matching
 
@@ -36,7 +36,14 @@ FederationName = Annotated[
 OrganisationName = Annotated[
     str, matching(_NAME, "begin with a letter or digit, and hold only these and _ -, 63 characters at most")
 ]
-Mail = Annotated[str, matching(_MAIL, "have the form of a mail address, such as anna@north.example.org")]
+ResearcherName = Annotated[
+    str,
+    matching(
+        rf"(?=.{{1,64}}$)({_NAME}|{_MAIL})",
+        "be a name that begins with a letter or digit and holds only these and _ -, or a mail address, 64 characters "
+        "at most",
+    ),
+]
 
 
 class Coordinator(Section):
@@ -47,12 +54,19 @@ class Coordinator(Section):
     port: Port = 8002
     """The port that it listens on. Participants connect to it; nobody connects to them."""
     admin_port: Port | None = None
-    """The port on which runs are submitted. Left out: the same."""
+    """The port on which the coordinator's own process tells NVIDIA FLARE's server what to do. Left out: the same."""
+    researchers_port: Port | None = None
+    """The port on which researchers submit runs and fetch results. Left out: port + 1. Unused without researchers."""
 
     @property
     def port_of_submissions(self) -> int:
-        """The port on which runs are submitted."""
+        """The port on which FLARE's server is told what to do."""
         return self.admin_port or self.port
+
+    @property
+    def port_of_researchers(self) -> int:
+        """The port that researchers connect to."""
+        return self.researchers_port or self.port + 1
 
 
 class Federation(Section):
@@ -64,10 +78,23 @@ class Federation(Section):
     """The machine that participants connect to."""
     organisations: Annotated[tuple[OrganisationName, ...], Field(min_length=2), AfterValidator(_organisations)]
     """The participants' names, as they stand in runs and reports."""
-    researchers: tuple[Mail, ...] = ()
-    """Who may log in to NVIDIA FLARE's server with FLARE's own tools: names in the form of mail addresses. Runs are
-    submitted on the coordinator's machine, and need none."""
+    researchers: tuple[ResearcherName, ...] = ()
+    """Who may submit, stop and fetch runs from a machine of their own, with a kit of their own: names, or mail
+    addresses. On the coordinator's machine nobody needs to be one."""
     valid_days: Annotated[Whole, Field(ge=1, le=3650)] = 365
     """Days until certificates end, and kits must be made anew."""
     transport: Literal["tcp", "grpc"] = "tcp"
     """How messages travel, inside mTLS in both cases. grpc: passes proxies that know HTTP/2."""
+
+    @model_validator(mode="after")
+    def _tells_all_apart(self) -> Federation:
+        """A name is one party's, and a port one listener's."""
+        names = [*self.organisations, COORDINATOR, self.coordinator.host]
+        for name in self.researchers:
+            if name.lower() in {other.lower() for other in names}:
+                raise ValueError(f"researchers holds '{name}', which stands for somebody else already, or twice")
+            names.append(name)
+        port = self.coordinator.port_of_researchers
+        if self.researchers and (port > 65535 or port in {self.coordinator.port, self.coordinator.port_of_submissions}):
+            raise ValueError(f"coordinator.researchers_port is {port}; give one that is free, 65535 at most")
+        return self

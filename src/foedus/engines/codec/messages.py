@@ -16,7 +16,7 @@ from foedus.engines.codec.encoded import read_encoded, write_encoded
 from foedus.engines.codec.fields import Incoming, Outgoing
 from foedus.engines.codec.papers import read_paper, read_salt, read_signed, write_paper, write_signed
 from foedus.engines.codec.tensors import Limits, Piece, pack, unpack
-from foedus.federation.membership import Agree, Begin, Finish, Notice, Recall, Settle, Told
+from foedus.federation.membership import Agree, Begin, Finish, Notice, Recall, Settle, TellCost, Told
 from foedus.federation.messages import (
     Broadcast,
     Clock,
@@ -115,6 +115,8 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
             return {"kind": "settle", "round": number, "counted": counted}
         case Recall(number):
             return {"kind": "recall", "round": number}
+        case TellCost():
+            return {"kind": "tell_cost"}
         case Finish():
             return {"kind": "finish"}
         case SignedRequest(request, asked):
@@ -143,8 +145,8 @@ def _read_question(given: Incoming) -> Question:
             return Settle(given.whole("round"), given.truth("counted"))
         case "recall":
             return Recall(given.whole("round"))
-        case "finish":
-            return Finish()
+        case "tell_cost" | "finish" as kind:
+            return Finish() if kind == "finish" else TellCost()
         case "signed":
             return SignedRequest(_signed_request(given), read_signed(given, "asked"))
         case _:

@@ -98,10 +98,11 @@ def root_certificate(league: League, key: RSAPrivateKey) -> str:
 def certificate(league: League, name: str, public: RSAPublicKey, root_key: RSAPrivateKey, root: str) -> str:
     """Return a party's certificate, or that of the coordinator's operator; it begins and ends when the root's does."""
     is_server = name == COORDINATOR
-    may_submit = name == OPERATOR or league.role_of(name) == "researcher"
     identity, above = _flare("Identity"), x509.load_pem_x509_certificate(root.encode())
     made = _flare("generate_cert")(
-        identity(league.host if is_server else name, organisation_of(league, name), "lead" if may_submit else None),
+        identity(
+            league.host if is_server else name, organisation_of(league, name), "lead" if name == OPERATOR else None
+        ),
         identity(league.name),
         root_key,
         public,

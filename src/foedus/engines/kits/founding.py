@@ -256,7 +256,10 @@ def _require_own(certificate: str, key: Path) -> None:
 def _write_kit(folder: Path, granted: Grant, identity: Identity, home: Path) -> None:
     folder.mkdir(mode=0o700)
     league, name, role = granted.league, granted.name, granted.role
-    write_startup(folder, league, name, certificates.organisation_of(league, name), role)
+    if role == "researcher":  # it has no part in what NVIDIA FLARE does
+        (folder / STARTUP).mkdir()
+    else:
+        write_startup(folder, league, name, certificates.organisation_of(league, name), role)
     stem = "server" if role == "coordinator" else "client"
     _write_certificate(folder, stem, granted.certificate, granted.root, home / TLS_KEY)
     if granted.operator_certificate is not None:

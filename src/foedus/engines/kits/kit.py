@@ -4,6 +4,7 @@ KIT/kit.json     whose it is, of which federation, and where the coordinator is 
 KIT/keys/        its identity key, and the pinned keys of all others
 KIT/startup/     its certificate and key for mTLS, and where NVIDIA FLARE connects to
 KIT/local/       what NVIDIA FLARE may do here: classes by name, no uploaded code, nobody else's commands
+                 (of a researcher's kit, startup/ holds certificate and key alone, and there is no local/)
 KIT/operator/    of the coordinator alone: the user by which its own process tells NVIDIA FLARE's server what to do
 """
 
@@ -39,7 +40,10 @@ class _Strict(BaseModel):
 
 
 class League(_Strict):
-    """What all parties know of a federation: who belongs to it, and where its coordinator is reached."""
+    """What all parties know of a federation: who belongs to it, and where its coordinator is reached.
+
+    researchers_port: where researchers submit runs; None if there are none.
+    """
 
     name: NameText
     host: NameText
@@ -48,6 +52,7 @@ class League(_Strict):
     transport: Literal["tcp", "grpc"]
     organisations: list[NameText]
     researchers: list[NameText]
+    researchers_port: PortNumber | None = None
     valid_days: Annotated[int, Field(ge=1, le=3650)]
 
     def role_of(self, name: str) -> Role:
@@ -141,3 +146,17 @@ def open_kit(folder: Path, role: Role | None = None) -> Kit:
     if role is not None and found.role != role:
         raise LinkError(f"{folder} is the kit of the {found.role} {found.name}, and a {role}'s kit is needed here")
     return Kit(folder.resolve(), found.league, found.name, found.role)
+
+
+def open_desk_kit(folder: Path) -> Kit:
+    """Return the kit of one who may submit runs: the coordinator's, on its machine, or a researcher's.
+
+    Raises: LinkError if it is another's, or none.
+    """
+    kit = open_kit(folder)
+    if kit.role == "participant":
+        raise LinkError(
+            f"{folder} is the kit of the participant {kit.name}, and a coordinator's kit is needed here, or a "
+            "researcher's"
+        )
+    return kit

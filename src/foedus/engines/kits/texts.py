@@ -34,6 +34,8 @@ def readme(league: League, name: str, role: Role, fingerprints: Mapping[str, str
         federation=league.name,
         host=league.host,
         ports=league.port if league.port == league.admin_port else f"{league.port} and {league.admin_port}",
+        researchers_port=league.researchers_port,
+        and_researchers=f", and researchers' machines port {league.researchers_port}" if league.researchers else "",
         own=fingerprints[name],
     )
     return filled + _FINGERPRINTS.format(listed=listed, federation=league.name, days=league.valid_days)
@@ -78,7 +80,7 @@ and adds up what comes back. It holds private keys: give it to nobody. The coord
 ## What to do
 
 1. Install the program, Python 3.11 or newer, on the machine that is reached as {host}: `pip install 'foedus[deploy]'`
-2. Let the organisations' machines reach port {ports} of it.
+2. Let the organisations' machines reach port {ports} of it{and_researchers}.
 3. Compare the fingerprints below with the organisations, by telephone for instance.
 4. Start it, and leave it running: `./start.sh`
 5. Hand in a run: `foedus submit RUN.yaml --federation .`
@@ -91,11 +93,21 @@ Killed or restarted, it goes on with its run from the last whole round by itself
 
 _RESEARCHER = """# The kit of {name} in the federation {federation}
 
-This folder lets you log in to the federation's NVIDIA FLARE server with FLARE's own tools, to look at it. It holds
-private keys: give it to nobody. It gives you no data, and no program that you send is run by anybody.
+This folder lets you submit runs to the federation, watch them and fetch what they came to, from your own machine. It
+holds private keys: give it to nobody. It gives you no data, and no program that you send is run by anybody: each
+organisation's own file says which runs it takes part in.
 
-Your machine connects to {host}, port {ports}. Runs are submitted on the coordinator's machine, with the coordinator's
-kit: `foedus submit RUN.yaml --federation KIT`
+## What to do
+
+1. Install the program, Python 3.11 or newer: `pip install foedus`
+2. Compare the fingerprints below with the coordinator and the organisations, by telephone for instance.
+3. Hand in a run: `foedus submit RUN.yaml --federation .`
+4. See what it does: `foedus status .`, `foedus watch .`, or `foedus watch . --web` for a page in the browser.
+   End it early: `foedus stop RUN --federation .`, and go on with it: `foedus resume RUN --federation .`
+5. Take the model, records and report: `foedus fetch RUN --federation .`
+
+Your machine connects to {host}, port {researchers_port}. Everybody who may submit runs may stop those of others,
+too; the run's records say who did.
 """
 
 _FINGERPRINTS = """

@@ -6,7 +6,6 @@ that a log is not the one that the coordinator showed then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
+from foedus.core.durable import sync
 from foedus.core.errors import SignatureError
 from foedus.federation.messages import ParticipantId
+from foedus.privacy.own_files import append_own
 from foedus.privacy.signing.identity import PublicKey
 from foedus.privacy.signing.log import Receipt, Witness
 from foedus.privacy.signing.merkle import MerkleTree
@@ -68,9 +69,14 @@ class Kept(BaseModel):
 
 @dataclass(frozen=True)
 class ReceiptFile:
-    """One participant's file for one run."""
+    """One participant's file for one run.
+
+    durable: wait until the disk has what is added. A process that plays many participants has no time for that, and
+        what it loses with the machine it is given again.
+    """
 
     path: Path
+    durable: bool = False
 
     def read(self) -> Sequence[Kept]:
         """Return all lines; one that a crash cut short is not one. Nothing is checked here.
@@ -90,7 +96,7 @@ class ReceiptFile:
 
         Raises: SignatureError if the file cannot be written.
         """
-        _append(self.path, kept)
+        _append(self.path, kept, durable=self.durable)
 
     def withdraw_after(self, size: int) -> None:
         """Put the receipts for a longer log into a file of their own: the coordinator went back to this size.
@@ -101,29 +107,27 @@ class ReceiptFile:
         if not everything:
             return
         if later := [kept for kept in everything if kept.head.size > size]:
-            _append(self.path.with_name(self.path.name.removesuffix(SUFFIX) + WITHDRAWN), later)
+            _append(self.path.with_name(self.path.name.removesuffix(SUFFIX) + WITHDRAWN), later, durable=True)
         draft = self.path.with_name(f".{self.path.name}.part")
         draft.unlink(missing_ok=True)
-        _append(draft, [kept for kept in everything if kept.head.size <= size])
+        _append(draft, [kept for kept in everything if kept.head.size <= size], durable=True)
         draft.replace(self.path)
+        sync(self.path.parent)
 
 
-def _append(path: Path, kept: Sequence[Kept]) -> None:
+def _append(path: Path, kept: Sequence[Kept], *, durable: bool) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "ab") as file:
-            file.write(b"".join(written(each) + b"\n" for each in kept))
+        append_own(path, b"".join(written(each) + b"\n" for each in kept), durable=durable)
     except OSError as error:
         raise SignatureError(f"the receipts {path} cannot be written: {error.strerror}") from error
 
 
-def receipt_file(folder: Path, participant: ParticipantId, run: str) -> ReceiptFile:
+def receipt_file(folder: Path, participant: ParticipantId, run: str, *, durable: bool = False) -> ReceiptFile:
     """Return the file that a participant keeps a run's receipts in.
 
     folder: of what participants keep for themselves. run: the file's name, without suffix.
     """
-    return ReceiptFile(folder / quote(participant, safe=" ") / f"{run}{SUFFIX}")
+    return ReceiptFile(folder / quote(participant, safe=" ") / f"{run}{SUFFIX}", durable)
 
 
 def read_receipts(path: Path) -> Sequence[Kept]:

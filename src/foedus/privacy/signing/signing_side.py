@@ -224,11 +224,16 @@ class SigningSide:
     def attest(self, attestation: Attestation) -> str:
         """Return the signature over what the run came to.
 
-        Raises: SignatureError if it is of another run, or of a log that lacks what this participant saw.
+        Raises: SignatureError if it is of another run or other settings, or of a log that lacks what this participant
+            saw.
         """
         seen = self._witness
         if attestation.run != self.run.run or attestation.size < seen.size:
             raise SignatureError(f"{self.name} does not sign: the attestation is of another run, or of a shorter log")
+        if (attestation.settings, attestation.inputs) != (self.run.settings, self.run.inputs):
+            raise SignatureError(
+                f"{self.name} does not sign: the attestation is of other settings or data than the log"
+            )
         if attestation.size == seen.size and attestation.root != seen.root:
             raise SignatureError(f"{self.name} does not sign: the attested log is not the one that it was shown")
         return signature_of(attestation, self.identity)
