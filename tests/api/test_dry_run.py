@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from end_to_end.small_runs import small_run
-from foedus.api.dry_run import EVALUATION, SPENT, TOLD, UPDATE, DryRun, dry_run
+from foedus.api.dry_run import COMPARED, EVALUATION, SPENT, TOLD, UPDATE, DryRun, dry_run
 from foedus.config.assemble import assemble
 from foedus.config.loading import load_config
 from foedus.core.errors import ConsentError
@@ -103,7 +103,7 @@ def test_a_message_over_the_limit_is_named(tmp_path: Path) -> None:
 def test_no_row_is_in_what_is_told(tmp_path: Path) -> None:
     found = _dry(tmp_path, small_run(tmp_path), plain_sums=True, own_figures=True)
     rows = (tmp_path / "sites" / f"{found.organisation}.csv").read_text().splitlines()[1:]
-    assert set(found.facts) == {"labels", "listed", "shown", "splits", "weight_bound"}
+    assert set(found.facts) == {"compares", "labels", "listed", "shown", "splits", "weight_bound"}
     assert not found.facts["shown"]
     assert not any(row.split(",")[0] in str(found) for row in rows)
 
@@ -136,3 +136,25 @@ def test_of_hidden_records_neither_figures_nor_sizes_would_leave(tmp_path: Path)
     assert [phase.name for phase in found.phases] == [TOLD, UPDATE, SPENT]
     assert "loss" not in {item.name for item in found.phases[1].items}
     assert found.facts["weight_bound"] == 1
+
+
+MASKED = {"kind": "masks", "value_range": 4.0}
+
+
+@pytest.mark.parametrize("sum_", ["none", MASKED], ids=str)
+def test_a_run_that_compares_sends_the_figures_of_three_models_once(tmp_path: Path, sum_: Any) -> None:
+    plain = sum_ == "none"
+    config = small_run(tmp_path, secure_sum=sum_, evaluation={"per_site": plain, "baselines": True})
+    found = _dry(tmp_path, config, plain_sums=plain, own_figures=plain, baselines=True)
+    told, _, evaluations, compared = found.phases
+    assert "compares" in {item.name for item in told.items}
+    assert (evaluations.name, evaluations.times) == (EVALUATION, 1)  # of two rounds; at the start nothing is measured
+    assert (compared.name, compared.times) == (COMPARED, 1)
+    names = {item.name for item in evaluations.items}
+    assert {"loss", "start/loss", "alone/loss"} <= {item.name for item in compared.items}
+    assert names < {item.name for item in compared.items}
+    assert not any("/" in name for name in names)
+    assert [phase.name for phase in _dry(tmp_path, config, plain_sums=plain, own_figures=plain).phases] == [
+        TOLD,
+        UPDATE,
+    ]

@@ -21,6 +21,10 @@ def found(**values: Any) -> list[str]:
     ("values", "begin"),
     [
         (
+            {"evaluation": {"baselines": True}, "local": {"seconds": 5}},
+            "evaluation.baselines: with local.seconds participants make as many steps as they find time for",
+        ),
+        (
             {"strategy": "scaffold"},
             "strategy: scaffold needs local.optimizer sgd without momentum: it takes the distance gone, divided by the "
             "step sizes, for a gradient (Karimireddy et al. 2020), and under adamw that is none; use sgd, or fedprox "

@@ -127,8 +127,8 @@ class Federation:
         self.refill()
 
     def refill(self) -> None:
-        """See to it that a run waits behind the one that is played."""
-        while len([run for run in self.runs if not is_over(run)]) < 2:
+        """Hand the next run in if all are over."""
+        if all(is_over(run) for run in self.runs):
             number = len(self.runs)
             kind = self._kinds[number % len(self._kinds)]
             merged = dict(self._config)
@@ -139,7 +139,7 @@ class Federation:
 
     def playing(self) -> Path:
         """Return the folder of the run that is played now."""
-        return next(run for run in self.runs if not is_over(run))
+        return next((run for run in self.runs if not is_over(run)), self.runs[-1])
 
     def settled(self, after: set[str], seconds: float) -> Iterator[dict[str, Any]]:
         """Yield rounds that stood, as they come, except those of before."""

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from foedus.config.asked import refuse_unagreed
+from foedus.config.asked import refuse_unagreed, refuse_uncompared
 from foedus.config.loading import load_config
 from foedus.config.sections import RunConfig
 from foedus.core.errors import ConsentError
 from foedus.engines.codec.messages import Question
-from foedus.federation.messages import Broadcast, Clock, DryRound, Evaluate, SecureSumStep, Train
+from foedus.federation.messages import Broadcast, Clock, DryRound, Evaluate, SecureSumStep, Train, TrainAlone
 
 PARAMS = {"w": torch.zeros(2)}
 SENT = Broadcast({"params": PARAMS}, Clock(1, 3))
@@ -67,6 +67,48 @@ def test_what_the_run_leads_to_is_answered(changes: dict[str, Any], question: Qu
 def test_what_else_is_asked_for_is_refused(changes: dict[str, Any], question: Question, why: str) -> None:
     with pytest.raises(ConsentError, match=why):
         refuse_unagreed(_run(**changes), question)
+
+
+COMPARED = ("north", "south")
+LAST = Evaluate(PARAMS, "test", 3, compare=True)
+
+
+@pytest.mark.parametrize(
+    ("compared", "name", "question"),
+    [
+        (COMPARED, "north", TrainAlone(Clock(2, 3))),
+        (COMPARED, "north", SecureSumStep(b"", Evaluate(PARAMS, "test", 2))),
+        (COMPARED, "north", SecureSumStep(b"", LAST)),
+        (COMPARED, "west", Train(SENT)),
+        (COMPARED, "west", Evaluate(PARAMS, "test", 3, tell=False)),
+        ((), "west", Evaluate(PARAMS, "test", 0)),
+        ((), "west", Evaluate(PARAMS, "test", 3)),
+    ],
+)
+def test_a_run_that_compares_measures_each_model_once(compared: tuple[str, ...], name: str, question: Question) -> None:
+    refuse_uncompared(_run(), compared, name, question)
+
+
+@pytest.mark.parametrize(
+    ("compared", "name", "question", "why"),
+    [
+        ((), "north", TrainAlone(Clock(2, 3)), "this run has none of it"),
+        (COMPARED, "west", TrainAlone(Clock(2, 3)), "this run has none of it"),
+        (COMPARED, "north", TrainAlone(Clock(3, 4)), "round 4 of 4"),
+        ((), "north", SecureSumStep(b"", LAST), "this run has none of it"),
+        (COMPARED, "west", SecureSumStep(b"", LAST), "this run has none of it"),
+        (COMPARED, "west", SecureSumStep(b"", Evaluate(PARAMS, "test", 1)), "those alone are measured"),
+        (COMPARED, "north", SecureSumStep(b"", Evaluate(PARAMS, "test", 0)), "told once"),
+        (COMPARED, "north", SecureSumStep(b"", Evaluate(PARAMS, "test", 3)), "told once"),
+        (COMPARED, "north", SecureSumStep(b"", Evaluate(PARAMS, "test", 2, compare=True)), "told once"),
+    ],
+)
+def test_no_model_is_measured_on_two_sets_of_participants(
+    compared: tuple[str, ...], name: str, question: Question, why: str
+) -> None:
+    """The difference of two sums of one model would be what a single participant has."""
+    with pytest.raises(ConsentError, match=why):
+        refuse_uncompared(_run(), compared, name, question)
 
 
 def test_an_organisation_asks_this_of_every_message(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ KILLS: tuple[tuple[Part, str], ...] = (
 @pytest.mark.end_to_end
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are found in /proc")
 def test_a_federation_whose_processes_are_killed_goes_on_by_itself_and_keeps_its_promises(tmp_path: Path) -> None:
-    with federation(tmp_path, 5, ["private", "plain"]) as live:
+    with federation(tmp_path, 8, ["private", "plain"]) as live:
         for part, phase in KILLS:
             live.kill(part, phase)
         live.finish()

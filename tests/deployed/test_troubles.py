@@ -102,6 +102,30 @@ def test_who_vanishes_is_dropped_and_let_in_again_when_it_is_back(tmp_path: Path
     assert [what for name, what in played.told if name == "south"] == ["was not to be reached for 0 s", "is back"]
 
 
+def test_who_is_started_again_after_its_answer_remembers_what_counted(
+    tmp_path: Path, undisturbed: dict[str, torch.Tensor]
+) -> None:
+    config = small_run(tmp_path, **SGD, strategy={"kind": "scaffold", "weighting": "uniform"}, rounds={"count": 3})
+    played = Played(tmp_path, config)
+    whole, restarts = Direct.call, 0
+
+    def restart(self: Direct, name: str, header: Any, body: Any, timeout_s: float) -> Any:
+        nonlocal restarts
+        if name == "south" and header.get("kind") == "notice" and header.get("op") == "put" and restarts < 1:
+            restarts += 1
+            played.made["south"].restart()  # it trained, its update is in the model, and it is not told so yet
+        return whole(self, name, header, body, timeout_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Direct, "call", restart)
+        result = played.play()
+    assert restarts == 1
+    assert [record["reports"] for record in result.rounds if record["round"] > 0] == [3, 3, 3]
+    for name, value in load_file(result.model / "model.safetensors").items():
+        torch.testing.assert_close(value, undisturbed[name], rtol=1e-4, atol=1e-5)
+    assert not list((tmp_path / "homes").rglob("unsettled-*"))
+
+
 def test_who_is_started_again_at_once_is_told_anew_and_misses_no_round(tmp_path: Path) -> None:
     played = Played(tmp_path, small_run(tmp_path, **SGD, rounds={"count": 3}))
 

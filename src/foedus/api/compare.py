@@ -55,7 +55,7 @@ def compare(
     go_on: continue a comparison that was interrupted.
     Raises: as foedus.run; ConfigError if sites' own metrics may not be shown, or a round's steps follow from time.
     """
-    resolved = as_config(config, overrides)
+    resolved = _without_baselines(as_config(config, overrides))
     refuse_problems(resolved)
     if not isinstance(resolved.privacy, sections.NoPrivacy):
         raise ConfigError(
@@ -84,6 +84,12 @@ def compare(
             for seed in range(resolved.seed, resolved.seed + seeds)
         ]
         return _write(resolved, runs, folder)
+
+
+def _without_baselines(config: sections.RunConfig) -> sections.RunConfig:
+    """Return the run without models of participants' own beside it: a comparison trains them anyway."""
+    evaluation = config.evaluation.model_copy(update={"baselines": False})
+    return config.model_copy(update={"evaluation": evaluation}).rooted(config.root)
 
 
 def _refuse_other_settings(config: sections.RunConfig, folder: RunFolder) -> None:

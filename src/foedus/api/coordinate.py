@@ -14,7 +14,7 @@ from foedus.api.playing import RunResult, play_rounds
 from foedus.config import sections
 from foedus.config.coordinator import coordinated, plain_federation, run_sampler
 from foedus.config.dump import dump_config, relocate
-from foedus.config.ground import Ground, Introduction, agree
+from foedus.config.ground import Ground, Introduction, about_compared, agree
 from foedus.config.loading import load_config
 from foedus.config.private_halves import agreed_noise, undeployable_privacy, with_agreed_range
 from foedus.config.private_run import idle_entropy
@@ -201,6 +201,7 @@ def _federation(
             statistics_like=side.statistics_like(),
             pack=None if noise is None else side.packing(algorithm, noise),
             run=engine.run,
+            some_measured=side.ground.some_measured,
         )
     plain = plain_federation(side, algorithm, engine, run_sampler(side, None, idle_entropy()))
     return replace(coordinated(plain, None, secure, None), guard=guard, journal=guard)
@@ -245,6 +246,7 @@ def _set_up(
             learnt = learn_tokenizer(config, engine)
             ground = replace(ground, merges=learnt.merges)
             notes = list(learnt.notes)
+        notes = [*about_compared(config, ground), *notes]
     answered = engine.introduce(Agree(ground.as_json()))
     agreed = {name: answer.facts for name, answer in answered.items() if isinstance(answer, Told)}
     if not known:

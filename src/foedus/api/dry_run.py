@@ -31,14 +31,16 @@ from foedus.config.secure_sums import cost_of_sum
 from foedus.config.side import Side, build_side
 from foedus.core.errors import SecureSumError
 from foedus.engines.codec.messages import encode_answer
+from foedus.federation.alone import BESIDE, FEDERATED, joined
 from foedus.federation.membership import Told
-from foedus.federation.messages import Evaluation, LocalUpdate, Trees
+from foedus.federation.messages import Evaluation, LocalUpdate, Sums, Trees
 from foedus.federation.protocols import Algorithm, ServerState
 from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.secure_sum.contents import Contents, Scale, contents_of_evaluations, contents_of_updates
 from foedus.privacy.secure_sum.cost import Load
 from foedus.privacy.secure_sum.masks import Layout
 
+COMPARED = "last evaluation, of what training starts from and of its own model too"
 TOLD, UPDATE, EVALUATION, SPENT = "before the first round", "update of each round", "evaluation", "after the last round"
 
 
@@ -91,13 +93,16 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     refuse_problems(run)
     refuse_undeployable(run)
     own = read_own(file, run, name)
-    introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site))
+    introduction = introduce(run, own.site, own.listed, shown_counts(file, own.site), baselines=file.allow.baselines)
     if not tells_weight_bound(run):
         introduction = replace(introduction, weight_bound=1)
     labels = _labels(run, own.listed, introduction.labels)
     names = tuple(dict.fromkeys([name, *organisations]))
     side = build_side(_for(run, len(names)), Ground(names, labels, None, introduction.weight_bound))
-    phases = [_told(introduction.as_json()), *_rounds(side, run), *_spent(run)]
+    measured = (
+        _compared(side, run, compares=introduction.compares) if run.evaluation.baselines else _measured(side, run)
+    )
+    phases = [_told(introduction.as_json()), *_rounds(side, run), *measured, *_spent(run)]
     largest = max(phase.size for phase in phases)
     require_upload(file, largest, "the largest message of this run")
     sums = run.secure_sum.kind
@@ -126,7 +131,7 @@ def _told(facts: Mapping[str, Any]) -> Phase:
 def _rounds(side: Side, run: RunConfig) -> Sequence[Phase]:
     noise = agreed_noise(side)
     if noise is not None:
-        return [*_noised(side, noise, run), *_measured(side, run)]
+        return _noised(side, noise, run)
     algorithm = side.algorithm(None, None, idle_entropy())
     update = algorithm.sample_update(side.initial, {} if side.clipped is not None else {"loss": 0.0})
     if isinstance(run.secure_sum, sections.PlainSum):
@@ -134,7 +139,7 @@ def _rounds(side: Side, run: RunConfig) -> Sequence[Phase]:
     else:
         contents, plain = _contents(side, algorithm), _bytes(encode_answer(update))
         sent = Phase(UPDATE, _words(contents), _hidden(side, contents.layout, plain), run.rounds.count, alone=False)
-    return [sent, *_measured(side, run)]
+    return [sent]
 
 
 def _noised(side: Side, noise: DistributedPlan, run: RunConfig) -> Sequence[Phase]:
@@ -163,13 +168,25 @@ def _measured(side: Side, run: RunConfig) -> Sequence[Phase]:
     """Return what is told of held-out rows; nothing where that stays at home."""
     if hides_evaluation(run.privacy):
         return []
-    evaluations = 1 + run.rounds.count // run.evaluation.every
-    statistics = side.statistics_like()
-    if isinstance(run.secure_sum, sections.PlainSum):
+    evaluations = 1 + math.ceil(run.rounds.count / run.evaluation.every)
+    return [_evaluated(EVALUATION, side, side.statistics_like(), evaluations)]
+
+
+def _compared(side: Side, run: RunConfig, *, compares: bool) -> Sequence[Phase]:
+    """Return what is told of held-out rows in a run that compares; nothing of who does not train alone."""
+    if not compares:
+        return []
+    like, before = side.statistics_like(), math.ceil(run.rounds.count / run.evaluation.every) - 1
+    last = _evaluated(COMPARED, side, joined(dict.fromkeys((FEDERATED, *BESIDE), like)), 1)
+    return [_evaluated(EVALUATION, side, like, before), last] if before else [last]
+
+
+def _evaluated(name: str, side: Side, statistics: Sums, times: int) -> Phase:
+    if isinstance(side.config.secure_sum, sections.PlainSum):
         items = [_tensor(key, tensor) for key, tensor in statistics.items()]
-        return [Phase(EVALUATION, items, _bytes(encode_answer(Evaluation(statistics))), evaluations, alone=True)]
+        return Phase(name, items, _bytes(encode_answer(Evaluation(statistics))), times, alone=True)
     summed = contents_of_evaluations(statistics, Scale(1.0, 1.0, len(side.ground.participants)))
-    return [Phase(EVALUATION, _words(summed), _hidden(side, summed.layout, 0), evaluations, alone=False)]
+    return Phase(name, _words(summed), _hidden(side, summed.layout, 0), times, alone=False)
 
 
 def _contents(side: Side, algorithm: Algorithm) -> Contents:
@@ -191,7 +208,10 @@ def _hidden(side: Side, layout: Layout, plain: int) -> int:
 def _words(contents: Contents) -> list[Leaving]:
     return [
         Leaving(
-            entry.name, entry.shape, f"{entry.grid.width}-bit words", math.prod(entry.shape) * entry.grid.width // 8
+            _spoken(entry.name),
+            entry.shape,
+            f"{entry.grid.width}-bit words",
+            math.prod(entry.shape) * entry.grid.width // 8,
         )
         for entry in contents.entries
     ]

@@ -110,6 +110,7 @@ def _filled(explanation: Explanation, assembly: Assembly) -> Explanation:
             *_range(explanation, config),
             *_pace(config.local),
             *_turns(config.strategy),
+            *_baselines(config),
             *assembly.loaded.notes,
             *([assembly.data.note] if assembly.data.note else []),
         ],
@@ -161,6 +162,17 @@ def _turns(strategy: sections.Strategy) -> Sequence[str]:
     return [
         f"the bytes of a round are the mean of {strategy.streaming.fragments} fragments; whoever was not in the round "
         "before, as in its first, is sent the whole model"
+    ]
+
+
+def _baselines(config: sections.RunConfig) -> Sequence[str]:
+    """Return what is to be said of models that participants train alone."""
+    if not config.evaluation.baselines:
+        return []
+    return [
+        "evaluation.baselines: beside every round, each participant trains a model of its own for as long, on its own "
+        "rows alone; the last evaluation is of what training starts from, of these, and of the model trained together, "
+        "on the same rows. Before the first round nothing is measured"
     ]
 
 

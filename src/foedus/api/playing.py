@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foedus.api.baselines import write_baselines
 from foedus.config.side import Side
 from foedus.core.errors import RoundError
 from foedus.federation.events import Observer, RunEnded, RunStarted
@@ -90,6 +91,7 @@ def leave_results(
     summary = summarise(records, ending.stopped)
     folder.write(folder.summary, json.dumps(summary, indent=2))
     write_model_card(folder.path)
+    write_baselines(side, folder, records, summary.get("data_note"))
     before_report(summary)
     report = write_report(folder.path)
     observe(RunEnded(folder.path, folder.model, report, summary))

@@ -19,6 +19,7 @@ from foedus.config.guarantee import guarantee
 from foedus.config.privacy import Plans
 from foedus.config.side import Side
 from foedus.config.sites import columns_of
+from foedus.federation.alone import START
 from foedus.federation.run_folder import Record, RunFolder
 from foedus.tasks.generation import write_texts
 
@@ -58,8 +59,10 @@ def run_summary(
     config = side.config
     played = [record for record in records if record["round"] > 0]
     timed = [record for record in played if not record.get("cohort_hidden")]
-    seconds = {phase: sum(r["seconds"][phase] for r in timed) for phase in ("train", "evaluate")}
+    phases = ("train", "evaluate", *(["alone"] if any("alone" in r["seconds"] for r in timed) else []))
+    seconds = {phase: sum(r["seconds"].get(phase, 0.0) for r in timed) for phase in phases}
     evaluations = {r["round"]: r["evaluation"] for r in records if r.get("evaluation")}
+    final = evaluations.get(max(evaluations, default=0)) or {}
     summary: dict[str, Any] = {
         "name": config.name,
         "foedus": version("foedus"),
@@ -69,8 +72,8 @@ def run_summary(
         "task": config.task.kind,
         "headline": side.task.headline,
         "higher_is_better": side.task.higher_is_better,
-        "initial": evaluations.get(0),
-        "final": evaluations.get(max(evaluations, default=0)),
+        "initial": evaluations.get(0) or final.get(START),
+        "final": final or None,
         "parameters": {
             "total": side.counts.total,
             "trained": side.counts.trained,

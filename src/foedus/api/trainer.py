@@ -40,16 +40,23 @@ def open_home(name: str, file: Path, folder: Path, keys: Path | None) -> Home:
     """
     own = load_participant_file(file)
     if keys is None:
-        return Home(name, own, folder, tell=_log)
+        return Home(name, own, folder, tell=_log, show=_show)
     path = private_path(keys, name)
     identity = load_private(path, os.environ.get(PASSPHRASE) if is_encrypted(path) else None)
-    return Home(name, own, folder, identity, load_pins(keys / PINS), _log)
+    return Home(name, own, folder, identity, load_pins(keys / PINS), _log, _show)
 
 
 def _log(text: str) -> None:
     """Write a sentence into the own log, which nobody else reads."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
+
+
+def _show(folder: Path) -> None:
+    """Make a page of the own comparison in a folder."""
+    from foedus.reporting.report import write_comparison_report
+
+    _log(f"this organisation's own comparison, which nobody else is sent: {write_comparison_report(folder)}")
 
 
 def serve(connection: socket.socket, home: Home) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json as json_format
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from foedus.cli.options import Config, Debug, Json, Name, Output, Overwrite, Quiet, Settings, load, overrides, terminal
+from foedus.cli.submit import hand_in
 
 
 def compare(
@@ -20,11 +22,31 @@ def compare(
     name: Name = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    federation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KIT",
+            help="The coordinator's kit, or a researcher's: hand the run in, with what each organisation trains alone "
+            "beside it.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Train federated, on pooled rows, and each site alone, and show the results side by side."""
+    """Train federated, on pooled rows, and each site alone, and show the results side by side.
+
+    With --federation it is played between organisations, where no rows can be pooled: the run beside each one alone.
+    """
+    if federation is not None:
+        if seeds > 1 or resume or overwrite or output is not None:
+            raise typer.BadParameter(
+                "--seeds, --resume, --overwrite and --output do not go with --federation: hand in a run for each seed, "
+                "with --set seed=N and a --name of its own"
+            )
+        hand_in(config, federation, [*overrides(settings, name), "evaluation.baselines=true"])
+        return
     resolved = load(config, overrides(settings, name, output))
     from rich.table import Table
 

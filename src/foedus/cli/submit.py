@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from foedus.cli.fetch import Kit
@@ -14,16 +17,23 @@ def submit(
     federation: Kit,
     settings: Settings = None,
     name: Name = None,
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Compare with what each organisation trains alone (evaluation.baselines)."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Hand a run to the coordinator, which plays it with the federation's organisations.
 
     Where CONFIG says nothing of secure_sum, updates are summed under masks, and no participant's own figures are shown.
     """
-    changes = overrides(settings, name)
-    load(config, changes)  # before the libraries are loaded, which takes seconds: a mistake in the file is told at once
-    from foedus.api.submit import as_submitted
-    from foedus.api.submit import submit as hand_in
+    hand_in(config, federation, [*overrides(settings, name), *(["evaluation.baselines=true"] if baselines else [])])
 
-    place = hand_in(as_submitted(config, changes), federation)
+
+def hand_in(config: Path, federation: Path, changes: list[str]) -> None:
+    """Hand a run to the coordinator, and say where it is."""
+    load(config, changes)  # before the libraries are loaded, which takes seconds: a mistake in the file is told at once
+    from foedus.api import submit as submitting
+
+    place = submitting.submit(submitting.as_submitted(config, changes), federation)
     typer.echo(f"{place}: foedus status {federation} shows how it is")

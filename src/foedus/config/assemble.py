@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from foedus.config import sections
 from foedus.config.bounded_range import with_bounded_range
 from foedus.config.coordinator import coordinated, plain_federation, run_sampler
-from foedus.config.ground import Ground, weight_bound
+from foedus.config.ground import Ground, about_compared, compared, compares, weight_bound
 from foedus.config.pace import build_paces
 from foedus.config.privacy import Plans, build_plans
 from foedus.config.private_run import PrivateRun, idle_entropy
@@ -20,6 +20,7 @@ from foedus.config.value_range import needs_dry_round, play_dry_round
 from foedus.core.seeds import SeedKey
 from foedus.core.trees import ParamTree
 from foedus.engines.in_process import InProcessEngine
+from foedus.federation.alone import OwnArm
 from foedus.federation.messages import ParticipantId, Sums
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.protocols import Algorithm, ServerState
@@ -39,6 +40,7 @@ from foedus.training.task import Example, Task
 from foedus.training.workspace import Workspace
 
 POOLED = "pooled"
+ARMS = "alone"  # in the run's folder: what simulated participants train alone
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ class Assembly:
             noise=self.side.own_noise,
             signers=signers,
             run=run,
+            some_measured=self.side.ground.some_measured,
         )
         federation = self._federation(
             algorithm,
@@ -137,8 +140,22 @@ class Assembly:
             outbox=private.outbox if private else None,
             own_reports=own_reports,
             secure=secure[1] if secure else None,
+            arms=self._arms(),
         )
         return coordinated(federation, hidden, secure[0] if secure else None, private)
+
+    def _arms(self) -> Mapping[ParticipantId, OwnArm]:
+        """Return what participants train alone, if the run compares with that."""
+        folder, names = self.config.run_folder / ARMS, list(self.examples)
+        return {
+            name: OwnArm(
+                self.side.alone_task(name, self.examples[name]),
+                self.initial,
+                folder / f"{names.index(name):05d}",
+                self.workspace.device,
+            )
+            for name in self.side.ground.compared
+        }
 
     def alone(self, site: ParticipantId) -> Federation:
         """Return plain training of one site on its own rows, measured on every site's."""
@@ -177,7 +194,8 @@ class Assembly:
         batch_size = self.settings.batch_size * batches_of
         settings = replace(self.settings, keep_optimizer=True, steps=steps, batch_size=batch_size)
         federation = self._federation(fedavg(), held_out, Only(tuple(training)), settings=settings)
-        return replace(federation, plan=replace(federation.plan, min_reports=1, joins={}, leaves={}))
+        plan = replace(federation.plan, min_reports=1, joins={}, leaves={}, compared=(), evaluate_initially=True)
+        return replace(federation, plan=plan)
 
     def _federation(
         self,
@@ -190,6 +208,7 @@ class Assembly:
         outbox: Outbox | None = None,
         own_reports: OwnReports | None = None,
         secure: Mapping[ParticipantId, SecureSide] | None = None,
+        arms: Mapping[ParticipantId, OwnArm] | None = None,
     ) -> Federation:
         tasks = {name: self._site_task(name, splits, settings) for name, splits in examples.items()}
         engine = InProcessEngine(
@@ -200,6 +219,7 @@ class Assembly:
             outbox=outbox,
             own_reports=own_reports,
             secure=secure,
+            arms=arms,
         )
         return plain_federation(self.side, algorithm, engine, sampler)
 
@@ -253,9 +273,12 @@ def assemble(config: sections.RunConfig, data: Data | None = None) -> Assembly:
     paces = build_paces(config, names)
     learnt = learn_in_process(config, data.sites) if learns_tokenizer(config) else None
     bound = weight_bound([site.rows("train") for site in data.sites])
-    side = build_side(config, Ground(names, data.labels, learnt.merges if learnt else None, bound), dry_rounds=True)
-    if learnt is not None:
-        side = replace(side, loaded=replace(side.loaded, notes=(*learnt.notes, *side.loaded.notes)))
+    willing = [s.name for s in data.sites if compares(config, [split for split in s.splits if s.rows(split)])]
+    merges = learnt.merges if learnt else None
+    ground = Ground(names, data.labels, merges, bound, compared=compared(config, willing))
+    side = build_side(config, ground, dry_rounds=True)
+    notes = (*about_compared(config, ground), *(learnt.notes if learnt else ()))
+    side = replace(side, loaded=replace(side.loaded, notes=(*notes, *side.loaded.notes)))
     examples: dict[ParticipantId, Splits] = {
         site.name: {split: side.task.encode(rows) for split, rows in site.splits.items()} for site in data.sites
     }

@@ -27,11 +27,12 @@ def run_sampler(side: Side, hidden: CohortPlan | StreamPlan | None, entropy: Ent
 
 def plain_federation(side: Side, algorithm: Algorithm, engine: Engine, sampler: Sampler) -> Federation:
     """Return the run of an algorithm over an engine, its sums in the clear and nothing hidden."""
+    compared = side.ground.compared
     return Federation(
         algorithm=algorithm,
         engine=engine,
         sampler=sampler,
-        plan=build_plan(side.config),
+        plan=replace(build_plan(side.config), compared=compared, evaluate_initially=not compared),
         seed=side.key,
         score=side.task.score,
     )

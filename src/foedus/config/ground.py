@@ -24,6 +24,7 @@ class Ground:
     participants: all of them, in one order. labels: the classes; None where the task has none.
     merges: of a tokenizer that was learnt for the run. weight_bound: a power of two that no participant's number of
         training rows exceeds. value_range, max_weight: of secure sums, where a dry round found them.
+    compared: those who train a model of their own too, if the run compares with that; they alone are measured then.
     """
 
     participants: Sequence[ParticipantId]
@@ -32,6 +33,12 @@ class Ground:
     weight_bound: int
     value_range: float | None = None
     max_weight: float | None = None
+    compared: Sequence[ParticipantId] = ()
+
+    @property
+    def some_measured(self) -> bool:
+        """Whether some are measured, and others are not."""
+        return 0 < len(self.compared) < len(self.participants)
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -42,6 +49,7 @@ class Ground:
             "weight_bound": self.weight_bound,
             "value_range": self.value_range,
             "max_weight": self.max_weight,
+            "compared": list(self.compared),
         }
 
     def fill_in(self, config: sections.RunConfig) -> sections.RunConfig:
@@ -73,7 +81,10 @@ class Ground:
         value_range, max_weight = given.get("value_range"), given.get("max_weight")
         if not all(size is None or _is_positive(size) for size in (value_range, max_weight)):
             raise MessageError("what the coordinator says that all agree on has a range or a weight that is none")
-        return Ground(tuple(participants), labels, pairs, bound, value_range, max_weight)
+        compared = given.get("compared")
+        if not (_are_texts(compared) and set(compared) <= set(participants)):
+            raise MessageError("what the coordinator says that all agree on compares those who are no participants")
+        return Ground(tuple(participants), labels, pairs, bound, value_range, max_weight, tuple(compared))
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ class Introduction:
     labels: the classes that it holds, where the configuration does not list them. listed: all classes in their order,
     where they are given from outside its rows. splits: those that it has rows of.
     weight_bound: the least power of two that is not less than its number of training rows. shown: counts that its own
-    file agrees to show to all.
+    file agrees to show to all. compares: whether it trains a model of its own too, for a run that compares with that.
     """
 
     labels: Sequence[str] | None
@@ -91,6 +102,7 @@ class Introduction:
     weight_bound: int
     listed: Sequence[str] | None = None
     shown: Mapping[str, int] = field(default_factory=dict)
+    compares: bool = False
 
     def as_json(self) -> Mapping[str, Any]:
         """Return it as JSON values."""
@@ -100,6 +112,7 @@ class Introduction:
             "weight_bound": self.weight_bound,
             "listed": None if self.listed is None else list(self.listed),
             "shown": dict(self.shown),
+            "compares": self.compares,
         }
 
     @staticmethod
@@ -111,9 +124,12 @@ class Introduction:
         labels, listed = given.get("labels"), given.get("listed")
         splits, bound, shown = given.get("splits"), given.get("weight_bound"), given.get("shown")
         classes_fit = all(classes is None or _are_texts(classes) for classes in (labels, listed))
+        compares = given.get("compares")
         if not (classes_fit and _are_texts(splits) and _are_counts(shown) and _is_count(bound)) or bound == 0:
             raise MessageError("what it tells of its data is not what is asked of a participant of this version")
-        return Introduction(labels, splits, bound, listed, shown)
+        if not isinstance(compares, bool):
+            raise MessageError("what it tells of its data is not what is asked of a participant of this version")
+        return Introduction(labels, splits, bound, listed, shown, compares)
 
 
 def introduce(
@@ -121,10 +137,13 @@ def introduce(
     site: Site,
     listed: Sequence[str] | None = None,
     shown: Mapping[str, int] | None = None,
+    *,
+    baselines: bool = False,
 ) -> Introduction:
     """Return what a participant tells of its rows.
 
     listed: all classes in their order, where they are given from outside the rows. shown: counts that all may see.
+    baselines: whether it agrees to train a model of its own too, if that is asked.
     Raises: DataError if its rows have classes that the configuration does not list.
     """
     task = config.task
@@ -137,8 +156,38 @@ def introduce(
             require_known_labels({site.name: held}, task.labels)
     splits = [split for split in SPLITS if site.rows(split)]
     return Introduction(
-        labels, splits, weight_bound([site.rows("train")]), None if labels is None else listed, shown or {}
+        labels,
+        splits,
+        weight_bound([site.rows("train")]),
+        None if labels is None else listed,
+        shown or {},
+        baselines and compares(config, splits),
     )
+
+
+def compares(config: sections.RunConfig, splits: Sequence[str]) -> bool:
+    """Return whether a participant with rows of these splits has what the run compares with."""
+    return config.evaluation.baselines and {"train", config.evaluation.split} <= set(splits)
+
+
+def compared(config: sections.RunConfig, willing: Sequence[ParticipantId]) -> Sequence[ParticipantId]:
+    """Return those whose models are compared: nobody's if they are too few for a sum that shows none alone."""
+    chosen = config.secure_sum
+    least = 2 if isinstance(chosen, sections.PlainSum) else chosen.min_cohort
+    return tuple(willing) if len(willing) >= (1 if config.evaluation.per_site else least) else ()
+
+
+def about_compared(config: sections.RunConfig, ground: Ground) -> Sequence[str]:
+    """Return what is to be said of who is compared, if that is not everybody."""
+    others = [name for name in ground.participants if name not in ground.compared]
+    if not (config.evaluation.baselines and others):
+        return []
+    if not ground.compared:
+        return ["Too few train a model of their own for a comparison (evaluation.baselines), so there is none."]
+    return [
+        f"The figures of this run are of {', '.join(ground.compared)} alone, who also trained models of their own: "
+        f"{', '.join(others)} did not, and who is not compared is not measured (evaluation.baselines)."
+    ]
 
 
 def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]) -> Ground:
@@ -150,7 +199,9 @@ def agree(config: sections.RunConfig, told: Mapping[ParticipantId, Introduction]
     if isinstance(task, sections.TextClassification):
         labels = list(task.labels) if task.labels is not None else _agreed_labels(told)
     require_measurable(config, [split for each in told.values() for split in each.splits])
-    return Ground(tuple(told), labels, None, max(each.weight_bound for each in told.values()))
+    willing = [name for name, each in told.items() if each.compares]
+    bound = max(each.weight_bound for each in told.values())
+    return Ground(tuple(told), labels, None, bound, compared=compared(config, willing))
 
 
 def _agreed_labels(told: Mapping[ParticipantId, Introduction]) -> Sequence[str]:

@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 
 from foedus.config import sections
-from foedus.config.asked import refuse_after_the_end, refuse_unagreed
+from foedus.config.asked import refuse_after_the_end, refuse_unagreed, refuse_uncompared
 from foedus.config.consent import consent
 from foedus.config.ground import Ground, introduce
 from foedus.config.loading import load_config
 from foedus.config.own_attestation import refuse_untrue
+from foedus.config.own_comparison import COMPARISONS, own_comparison
 from foedus.config.own_data import Own, read_own, shown_counts
 from foedus.config.own_privacy import OwnPrivacy, begin_own_privacy
 from foedus.config.own_signatures import answer_signed, open_log, refuse_unsigned
@@ -35,8 +36,9 @@ from foedus.core.errors import BudgetError, ConfigError, ConsentError, DataError
 from foedus.engines.codec.messages import Answer, Question
 from foedus.engines.playing_site import PlayingSite
 from foedus.engines.site import Site, failure_reason
+from foedus.federation.alone import OwnArm
 from foedus.federation.membership import Agree, Begin, Told
-from foedus.federation.messages import CountPairs, Counts, Failure, Reply
+from foedus.federation.messages import CountPairs, Counts, Failure, Reply, Sums
 from foedus.federation.own_reports import OwnReports
 from foedus.models.byte_pairs import WordPairs
 from foedus.privacy.secure_sum.keys import Identities
@@ -53,7 +55,7 @@ class Home:
 
     name: the organisation's. file: what it brings and allows. folder: where it keeps what runs leave with it.
     identity, pins: its key, and everybody's; runs with secure sums or signatures need them.
-    tell: is told what others are not.
+    tell: is told what others are not. show: makes a page of the own comparison in a folder.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Home:
     identity: Identity | None = None
     pins: Pins | None = None
     tell: Callable[[str], None] = lambda text: None
+    show: Callable[[Path], None] = lambda folder: None
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,9 @@ class ParticipantRun:
 
     def _play(self, question: Question) -> Answer:
         """Return the answer to what asks for no more than was agreed on."""
-        refuse_unagreed(self._agreed_side().config, question)
+        side = self._agreed_side()
+        refuse_unagreed(side.config, question)
+        refuse_uncompared(side.config, side.ground.compared, self._home.name, question)
         assert self._playing is not None and self._own is not None, "they are made ready with its side"  # noqa: PT018
         if self._own.told() is not None:
             refuse_after_the_end(question)
@@ -171,7 +176,8 @@ class ParticipantRun:
             raise ConsentError("\n".join(found))
         own = read_own(self._home.file, config, self._home.name)
         shown = shown_counts(self._home.file, own.site)
-        introduction = introduce(config, own.site, own.listed, shown)
+        baselines = self._home.file.allow.baselines
+        introduction = introduce(config, own.site, own.listed, shown, baselines=baselines)
         if not tells_weight_bound(config):
             introduction = replace(introduction, weight_bound=1)
         told = Told(introduction.as_json())
@@ -224,6 +230,7 @@ class ParticipantRun:
                 statistics_like=side.statistics_like(),
                 pack=None if noise is None else side.packing(algorithm, noise),
                 run=begun.message.run,
+                some_measured=ground.some_measured,
             )
             secure = secure_side(sums, home.name, identity, self._folder / "answered.jsonl", side.own_noise(home.name))
         reports = None if config.evaluation.per_site else OwnReports(self._folder, "evaluations", side.task.score)
@@ -235,6 +242,7 @@ class ParticipantRun:
             outbox=own.outbox,
             own_reports=reports,
             secure=secure,
+            arm=self._arm(side, examples),
             charge=own.charges.reserve if own.charges is not None else lambda request: None,
         )
         self._playing = PlayingSite(
@@ -248,6 +256,22 @@ class ParticipantRun:
         self._agreed, self._ground, self._side, self._own = message, ground, (side, examples), own
         self._told_facts, self._signing = own.facts(), None
         return Told(self._told_facts)
+
+    def _arm(self, side: Side, examples: Splits) -> OwnArm | None:
+        """Return what this participant trains alone, if it is among those who do."""
+        home, begun = self._home, self._has_begun()
+        if home.name not in side.ground.compared:
+            return None
+        place = home.folder / COMPARISONS / f"{side.config.name}-{begun.message.run[:8]}"
+
+        def compared(figures: Mapping[str, Sums]) -> None:
+            try:
+                home.show(own_comparison(place, home.name, side.config, side.task, figures))
+            except OSError as error:  # its figures are in the sum nevertheless
+                home.tell(f"its own comparison cannot be written: {error.strerror}")
+
+        task = replace(side.alone_task(home.name, examples), mark=self._mark)
+        return OwnArm(task, side.initial, self._folder / "alone", side.workspace.device, compared)
 
     def _built(self, config: RunConfig, ground: Ground) -> tuple[Side, Splits]:
         """Return this side and its encoded rows: what there is, if only ranges were agreed on since."""
@@ -276,6 +300,8 @@ class ParticipantRun:
                 raise MessageError("the classes that are said to be agreed on are not those of task.labels")
             if not set(labels or ()) <= known:
                 raise DataError("the classes that are said to be agreed on lack some that this participant told")
+        if home.name in ground.compared and not begun.told.facts["compares"]:
+            raise MessageError("it is said to train a model of its own for this run, and told that it does not")
         if ground.weight_bound < begun.told.facts["weight_bound"]:
             raise MessageError("the largest weight that is said to be agreed on is less than this participant's")
 

@@ -244,6 +244,8 @@ def _rounds(config: RunConfig) -> Iterator[str]:
 
 
 def _evaluation(config: RunConfig) -> Iterator[str]:
+    if config.evaluation.baselines:
+        yield from _baselines(config)
     participants, split = config.participants, config.evaluation.split
     if isinstance(participants, sections.Scenario):
         plays = participants.scenario
@@ -257,4 +259,17 @@ def _evaluation(config: RunConfig) -> Iterator[str]:
         yield (
             "evaluation.split: is validation, but there are no such rows; give participants.validation, or a "
             "share in participants.split.validation"
+        )
+
+
+def _baselines(config: RunConfig) -> Iterator[str]:
+    if not isinstance(config.privacy, sections.NoPrivacy):
+        yield (
+            "evaluation.baselines: each participant's own model is trained on its rows without noise, and no epsilon "
+            "covers figures of it; use privacy none on data that need it not, or baselines false"
+        )
+    if config.local.seconds is not None:
+        yield (
+            "evaluation.baselines: with local.seconds participants make as many steps as they find time for, so that "
+            "the models compared would be of different numbers; set local.steps for all, and local.seconds to null"
         )

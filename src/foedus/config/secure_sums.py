@@ -48,6 +48,7 @@ def build_secure_sums(
     noise: Callable[[ParticipantId], Entropy] = lambda name: Entropy.secret(),
     signers: Mapping[ParticipantId, Identity] | None = None,
     run: str | None = None,
+    some_measured: bool = False,
 ) -> tuple[SecureSums, Mapping[ParticipantId, SecureSide]] | None:
     """Return the sums and each participant's side; None if updates travel in the clear.
 
@@ -55,6 +56,7 @@ def build_secure_sums(
     pack: how updates become words, if not on the usual grid. noise: where each participant's own noise comes from.
     signers: everybody's identity, if the run is signed. Without it keys are made anew: in one process there is nobody
         to pin them against. run: its id, which no other run has; a key may sign in many.
+    some_measured: as in `agreed_sums`.
     """
     if isinstance(config.secure_sum, sections.PlainSum):
         return None
@@ -68,6 +70,7 @@ def build_secure_sums(
         statistics_like=statistics_like,
         pack=pack,
         run=run,
+        some_measured=some_measured,
     )
     return sums, {
         name: secure_side(sums, name, identities[name], path, noise(name))
@@ -111,11 +114,12 @@ def agreed_sums(
     statistics_like: Sums,
     pack: Pack | None = None,
     run: str | None = None,
+    some_measured: bool = False,
 ) -> SecureSums:
     """Return what all sides of a run agree on about its sums.
 
     bound: a power of two that no participant's number of rows exceeds. identities: everybody's pinned public keys.
-    run: what tells the run from others; its name unless told.
+    run: what tells the run from others; its name unless told. some_measured: whether not everybody is in evaluations.
     Raises: ConfigError if participants are to add noise, and nothing here does.
     """
     chosen = config.secure_sum
@@ -135,8 +139,10 @@ def agreed_sums(
         algorithm=algorithm,
         statistics_like=statistics_like,
         pack=pack,
-        # a threshold is of a round's cohort; all are in an evaluation
-        evaluation_rules=None if isinstance(config.rounds.cohort, sections.All) else replace(rules, threshold=0),
+        # a threshold is of a round's cohort; in an evaluation are all, or those who are compared
+        evaluation_rules=None
+        if isinstance(config.rounds.cohort, sections.All) and not some_measured
+        else replace(rules, threshold=0),
         kind=kind,
     )
 

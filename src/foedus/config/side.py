@@ -135,6 +135,10 @@ class Side:
             private = PrivateSteps(plan, self.clipped, key.child("privacy") if reproducible else None)
         return SiteTask(self.task, self.workspace, self.settings, splits, key, pace, private)
 
+    def alone_task(self, name: ParticipantId, splits: Splits) -> SiteTask:
+        """Return what a participant trains by itself: plainly, as one would who takes part in nothing."""
+        return replace(self, settings=replace(self.settings, keep_optimizer=True), clipped=None).site_task(name, splits)
+
     def statistics_like(self) -> Sums:
         """Return names and shapes of evaluation statistics, by a row that is made up."""
         rows = {"test": self.task.encode(_made_up(self.config.task, self.ground.labels))}

@@ -11,6 +11,7 @@ import torch
 from foedus.core.durable import sync
 from foedus.core.errors import RunFolderError
 from foedus.engines.site import Site
+from foedus.federation.alone import OwnArm
 from foedus.federation.checkpoints import load_trees, save_trees
 from foedus.federation.messages import ParticipantId, Reply, Request, Train
 from foedus.federation.own_reports import OwnReports
@@ -25,7 +26,7 @@ class InProcessEngine:
     """Participants that share this process and one copy of the model.
 
     The order of replies is the population's, so equal seeds give equal bytes.
-    The options are those of each `Site`. secure: the participants' sides of secure sums.
+    The options are those of each `Site`. secure: the participants' sides of secure sums. arms: what they train alone.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class InProcessEngine:
         outbox: Outbox | None = None,
         own_reports: OwnReports | None = None,
         secure: Mapping[ParticipantId, SecureAnswers] | None = None,
+        arms: Mapping[ParticipantId, OwnArm] | None = None,
     ) -> None:
         self._device = device
         self._digests: dict[int, str] = {}
@@ -51,6 +53,7 @@ class InProcessEngine:
                 outbox=outbox,
                 own_reports=own_reports,
                 secure=(secure or {}).get(name),
+                arm=(arms or {}).get(name),
                 digest=self._digest,
             )
             for name, task in tasks.items()

@@ -28,6 +28,7 @@ from foedus.federation.messages import (
     Request,
     SecureSumStep,
     Train,
+    TrainAlone,
 )
 from foedus.privacy.signing.envelopes import Attest, GiveReceipts, GoBack, OpenLog, Paper, SignedAnswer, SignedRequest
 from foedus.privacy.signing.signing_side import SignedReply
@@ -327,14 +328,14 @@ def kind_of(question: Question) -> str:
     match question:
         case Train() | DryRound():
             return "train"
-        case Evaluate():
-            return "evaluate"
+        case Evaluate(compare=compare):
+            return "compare" if compare else "evaluate"  # each kind of work has its own pace
+        case TrainAlone():
+            return "alone"
         case CountPairs():
             return "count"
-        case SecureSumStep(of=None):
-            return "step"
         case SecureSumStep(of=of):
-            return "count" if isinstance(of, CountPairs) else "evaluate" if isinstance(of, Evaluate) else "train"
+            return "step" if of is None else kind_of(of)
         case Begin():
             return "begin"
         case Agree():

@@ -10,6 +10,7 @@ import torch
 
 from foedus.core import trees
 from foedus.core.errors import FoedusError, ParticipantError
+from foedus.federation.alone import OwnArm
 from foedus.federation.messages import (
     Evaluate,
     Failure,
@@ -19,6 +20,7 @@ from foedus.federation.messages import (
     Request,
     SecureSumStep,
     Train,
+    TrainAlone,
 )
 from foedus.federation.own_reports import OwnReports
 from foedus.federation.participant import Note, answer
@@ -35,6 +37,7 @@ class Site:
     outbox: where it keeps its finished replies, so that a round which is redone releases none twice.
     secure: its side of secure sums; it answers none without one.
     charge: is called before it trains for a request, unless it has finished a reply to it; raises to keep it from that.
+    arm: what it trains alone beside the run, if it does.
     digest: of a training request; several participants of one process are sent the same.
     """
 
@@ -49,6 +52,7 @@ class Site:
         outbox: Outbox | None = None,
         own_reports: OwnReports | None = None,
         secure: SecureAnswers | None = None,
+        arm: OwnArm | None = None,
         digest: Callable[[Train], str] = lambda request: request_digest(request).hex(),
         charge: Callable[[Train], None] = lambda request: None,
     ) -> None:
@@ -62,6 +66,7 @@ class Site:
         self._outbox = outbox
         self._own_reports = own_reports
         self._secure = secure
+        self._arm = arm
         self._digest = digest
         self._charge = charge
 
@@ -84,7 +89,7 @@ class Site:
             else:
                 if isinstance(request, Train):
                     self._charge(request)
-                reply, memory = answer(self._local, self._task, request, before, self._note())
+                reply, memory = answer(self._local, self._task, request, before, self._note(), arm=self._arm)
             if memory is not before:
                 _check_memory(memory)
                 self._unsettled = memory
@@ -94,10 +99,19 @@ class Site:
             return Failure(failure_reason(error))
         return reply
 
-    def settle(self, *, counted: bool) -> None:
-        """Remember what the last training left if it counted, and forget it otherwise."""
-        if counted and self._unsettled is not None:
-            self.memory = self._unsettled
+    @property
+    def unsettled(self) -> Memory | None:
+        """What the last training left to remember, until it is settled whether that counted."""
+        return self._unsettled
+
+    def settle(self, *, counted: bool, left: Memory | None = None) -> None:
+        """Remember what the last training left if it counted, and forget it otherwise.
+
+        left: what that was, if it was done by a process before this one.
+        """
+        found = left if self._unsettled is None else self._unsettled
+        if counted and found is not None:
+            self.memory = found
         self._unsettled = None
 
     def recall(self, memory: Memory) -> None:
@@ -129,7 +143,7 @@ class Site:
 def _tells_in_the_clear(request: Request) -> bool:
     """Return whether the reply would be the participant's own figures; an evaluation may be its own affair."""
     match request:
-        case SecureSumStep():
+        case SecureSumStep() | TrainAlone():
             return False
         case Evaluate():
             return request.tell

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Phase = Literal["train", "evaluate"]
+Phase = Literal["alone", "train", "evaluate"]  # alone: what each participant trains beside the run
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from foedus.core.errors import BudgetError, RoundError, RunFolderError
+from foedus.federation.alone import FEDERATED, by_model
 from foedus.federation.checkpoints import checkpoints, load_checkpoint, remove_leftovers, save_checkpoint
 from foedus.federation.collect import Collected, CollectedEvaluation
 from foedus.federation.events import Observer, RoundEnded, ignore
@@ -153,6 +154,8 @@ def round_record(report: RoundReport, federation: Federation, learning_rate: flo
         "bytes": {"down": collected.bytes_down, "up": collected.bytes_up},
         "seconds": {"train": round(report.train_seconds, 3), "evaluate": round(report.evaluate_seconds, 3)},
     }
+    if federation.plan.compared:
+        record["seconds"]["alone"] = round(report.alone_seconds, 3)
     if collected.clipped is not None:
         record["clipped"] = collected.clipped
     if report.privacy is not None:
@@ -176,6 +179,7 @@ def counted(collected: Collected, name: str) -> int | None:
 def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -> Mapping[str, Any] | None:
     """Return the metrics over all sites and, if declared, of each; None if nobody has rows to measure on.
 
+    Of a comparison, those of the other models stand under their names.
     "all" is empty if those who have were all left out. A metric that is NaN or infinite is null: JSON has neither.
     """
     if not evaluation.union and not evaluation.left_out:
@@ -184,9 +188,17 @@ def evaluation_record(evaluation: CollectedEvaluation, federation: Federation) -
     def scores(sums: Sums) -> Mapping[str, float | None]:
         return {name: value if math.isfinite(value) else None for name, value in federation.score(sums).items()}
 
-    record: dict[str, Any] = {"all": scores(evaluation.union) if evaluation.union else {}}
-    if federation.plan.per_site:
-        record["sites"] = {name: scores(sums) for name, sums in evaluation.sites.items()}
+    union = by_model(evaluation.union)
+    sites = {name: by_model(sums) for name, sums in evaluation.sites.items()} if federation.plan.per_site else None
+
+    def figures_of(model: str) -> dict[str, Any]:
+        found: dict[str, Any] = {"all": scores(union[model]) if union.get(model) else {}}
+        if sites is not None:
+            found["sites"] = {name: scores(of[model]) for name, of in sites.items()}
+        return found
+
+    record = figures_of(FEDERATED)
+    record |= {model: figures_of(model) for model in union if model != FEDERATED}
     record["bytes"] = {"down": evaluation.bytes_down, "up": evaluation.bytes_up}
     if evaluation.left_out:
         record["left_out"] = dict(evaluation.left_out)

@@ -101,12 +101,25 @@ class Evaluate:
     """Please evaluate these parameters on your own split of this name.
 
     round: how many rounds made them. tell: whether the figures are to be sent; else they are the participant's own.
+    compare: whether to evaluate two models more on the same rows: what training starts from, and the one that the
+        participant trained alone. All three then make one answer, so that their sums are over the same participants.
     """
 
     params: ParamTree
     split: str
     round: int = 0
     tell: bool = True
+    compare: bool = False
+
+
+@dataclass(frozen=True)
+class TrainAlone:
+    """Please be done with this round of training on your own rows alone, keep all of it, and tell nothing.
+
+    What a participant trains alone stays with it; asked for a round that it has, it has nothing to do.
+    """
+
+    clock: Clock
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,7 @@ class SecureSumStep:
 
 
 Summable = Train | Evaluate | DryRound | CountPairs  # what a secure sum may be of
-Request = Summable | SecureSumStep
+Request = Summable | SecureSumStep | TrainAlone
 
 
 @dataclass(frozen=True)
@@ -205,6 +218,8 @@ def payload_bytes(message: Request | Reply) -> int:
             return plain + sum(tree.byte_size() for tree in message.broadcast.encoded.values())
         case Evaluate():
             return trees.byte_size(message.params)
+        case TrainAlone():
+            return 2 * number
         case SecureSumStep():
             return len(message.message) + (payload_bytes(message.of) if message.of is not None else 0)
         case SecureSumAnswer():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from foedus.core.errors import ParticipantError
+from foedus.federation.alone import OwnArm, evaluate_all
 from foedus.federation.magnitudes import places
 from foedus.federation.messages import (
     CountPairs,
@@ -20,6 +21,7 @@ from foedus.federation.messages import (
     SecureSumStep,
     Sums,
     Train,
+    TrainAlone,
 )
 from foedus.federation.protocols import HidesRecords, LocalRule, LocalTask, Memory, PairCounter
 
@@ -27,12 +29,19 @@ Note = Callable[[Evaluate, Sums], None]
 
 
 def answer(
-    local: LocalRule, task: LocalTask | PairCounter, request: Request, memory: Memory, note: Note | None = None
+    local: LocalRule,
+    task: LocalTask | PairCounter,
+    request: Request,
+    memory: Memory,
+    note: Note | None = None,
+    *,
+    arm: OwnArm | None = None,
 ) -> tuple[Reply, Memory]:
     """Return the reply to a request and the participant's memory after it.
 
     task: a PairCounter as long as the run has no tokenizer, then a LocalTask.
     note: is given the participant's own figures, whether they are sent or not.
+    arm: what it trains alone, if it does.
     Raises: ParticipantError for a request that belongs to the other stage, and whatever the task raises.
     """
     if isinstance(request, CountPairs):
@@ -45,10 +54,15 @@ def answer(
         case Train():
             return local(task, request.broadcast.decoded(), memory)
         case Evaluate():
-            sums = task.evaluate(request.params, request.split)
+            sums = evaluate_all(task, arm, request) if request.compare else task.evaluate(request.params, request.split)
             if note is not None:
                 note(request, sums)
             return Evaluation(sums if request.tell else {}), memory
+        case TrainAlone():
+            if arm is None:
+                raise ParticipantError("it was asked to train alone, and does not in this run")
+            arm.advance(request.clock)
+            return Evaluation({}), memory  # all of it stays here
         case DryRound():
             if isinstance(task, HidesRecords) and task.hides_records:
                 raise ParticipantError("it hides its records, and nobody counts what a dry round would tell of them")

@@ -31,6 +31,7 @@ from foedus.federation.messages import (
     Reply,
     Sums,
     Train,
+    TrainAlone,
 )
 from foedus.federation.protocols import Algorithm, Engine, Guard, ServerState
 from foedus.federation.sampling import Sampler
@@ -49,6 +50,9 @@ class RoundPlan:
     per_site: whether the sites' own figures are recorded, or sums over them alone.
     hide_cohort: whether records and observers learn nothing of who took part in training, nor how many, what
         they sent, how long it took and who failed: privacy by sampling holds only against those who cannot see it.
+    compared: those who train a model of their own beside the run, if the run compares with that. They alone are
+        measured then, and what training starts from is measured at the end, with the other models, and not before: no
+        model is ever measured on two sets of participants.
     joins, leaves: the first, or the last, round in which a participant is there, counted from 1; others are there
         throughout.
     """
@@ -61,6 +65,7 @@ class RoundPlan:
     per_site: bool = True
     evaluate_initially: bool = True
     hide_cohort: bool = False
+    compared: Sequence[ParticipantId] = ()
     joins: Mapping[ParticipantId, int] = field(default_factory=dict)
     leaves: Mapping[ParticipantId, int] = field(default_factory=dict)
 
@@ -118,6 +123,7 @@ class RoundReport:
     train_seconds: float
     evaluate_seconds: float
     privacy: Mapping[str, Any] | None = None
+    alone_seconds: float = 0.0
 
     @property
     def stood(self) -> bool:
@@ -193,6 +199,7 @@ def play_round(
     if guard is not None:
         guard.reserve(state.round + 1, requests)
     observe(RoundStarted(state.round + 1, () if plan.hide_cohort else cohort))
+    alone_seconds = train_alone(federation, state.round + 1, observe) if plan.compared else 0.0
     notice = None if plan.hide_cohort else announce(observe, state.round + 1, "train", plan.per_site)
     collected = drive(federation.collect(requests, total), federation.engine, notice)
 
@@ -220,8 +227,22 @@ def play_round(
     trained = time.perf_counter()
     evaluation = evaluate(federation, after, observe) if is_evaluated(plan, after.round) else None
     finished = time.perf_counter()
-    seconds = trained - started, finished - trained
-    return after, RoundReport(after.round, cohort, collected, reason, evaluation, *seconds, privacy)
+    seconds = trained - started - alone_seconds, finished - trained
+    return after, RoundReport(after.round, cohort, collected, reason, evaluation, *seconds, privacy, alone_seconds)
+
+
+def train_alone(federation: Federation, round_number: int, observe: Observer = ignore) -> float:
+    """Let those who compare train this round alone as well; return the seconds that it took.
+
+    Nothing of it is told but whether it was done. Whoever could not catches up when it is asked again.
+    """
+    started, plan = time.perf_counter(), federation.plan
+    request = TrainAlone(Clock(round_number - 1, plan.rounds))
+    present = plan.present([name for name in federation.engine.population() if name in plan.compared], plan.rounds)
+    notice = announce(observe, round_number, "alone", plan.per_site)
+    for sender, reply in federation.engine.exchange(dict.fromkeys(present, request)):
+        notice(sender, reply)
+    return time.perf_counter() - started
 
 
 def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
@@ -232,9 +253,12 @@ def is_evaluated(plan: RoundPlan, rounds_over: int) -> bool:
 def evaluate(federation: Federation, state: ServerState, observe: Observer = ignore) -> CollectedEvaluation:
     """Evaluate the parameters on the own split of everybody who was there in the last round, or is in the first."""
     plan = federation.plan
-    request = Evaluate(state.params, plan.split, state.round, plan.tell_evaluation)
+    compare = bool(plan.compared) and state.round == plan.rounds
+    request = Evaluate(state.params, plan.split, state.round, plan.tell_evaluation, compare)
     notice = announce(observe, state.round, "evaluate", federation.plan.per_site)
     present = federation.plan.present(federation.engine.population(), max(state.round, 1))
+    if plan.compared:
+        present = [name for name in present if name in plan.compared]
     if not plan.tell_evaluation:  # there is nothing to sum
         return drive(collect_evaluations(present, request), federation.engine, notice)
     return drive(federation.collect_evaluation(present, request, state.round), federation.engine, notice)

@@ -26,7 +26,7 @@ MAX_REASON = 500
 WRITTEN_EVERY_S = 0.25
 
 Standing = Literal["waiting", "working", "done", "missing", "refused"]
-Phase = Literal["waiting", "train", "evaluate", "ended", "stopped"]
+Phase = Literal["waiting", "alone", "train", "evaluate", "ended", "stopped"]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foedus.reporting.charts import Line, line_chart
@@ -15,6 +15,9 @@ from foedus.reporting.records import Arm, ArmRun, Comparison
 from foedus.reporting.site_charts import Mark, MarkRow, mark_rows
 
 FEDERATED, POOLED, LOCAL, LINEAR = "federated", "pooled", "local only", "tf-idf"
+START, ALONE = "start", "alone"  # of a run that compares: on each site's rows, its own model
+SPOKEN = {START: "before training", ALONE: "each site alone"}
+UNKNOWN = "not measured"
 MOST_SITES = 24  # in the chart of what each site gains
 SITE_NOTE = "On its own rows, each site's model is judged on the mix of cases that the site sees."
 
@@ -35,7 +38,8 @@ class Measured:
 class ArmFigures:
     """An arm's headline metric over seeds; None where it was not measured.
 
-    union: on all sites' rows together; where every site has its own model, the mean over these models,
+    union: on all sites' rows together; of a run that compares, each site's own model on that site's part of them.
+    Where every site has its own model, and each is measured on all rows, the mean over these models,
     and best_alone is the best one. own: the mean over sites on their own rows. worst: the worst site on its own rows.
     """
 
@@ -88,6 +92,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def comparison_verdict(comparison: Comparison) -> str:
     """Return what the comparison shows, in plain words."""
     arms = {figures.name: figures for figures in arm_figures(comparison)}
+    if ALONE in arms and FEDERATED in arms:
+        return _worth(comparison, arms)
     name = metric_name(comparison.headline)
     federated = arms.get(FEDERATED)
     if federated is None or federated.union is None:
@@ -117,6 +123,31 @@ def comparison_verdict(comparison: Comparison) -> str:
     return " ".join(sentences)
 
 
+def _worth(comparison: Comparison, arms: Mapping[str, ArmFigures]) -> str:
+    """Return whether it pays to take part, from a run that compares with what each site trains alone."""
+    name, together, alone = metric_name(comparison.headline), arms[FEDERATED].union, arms[ALONE].union
+    if together is None or alone is None:
+        return f"{counted(len(arms), 'model')}, compared by {name}."
+    of, better = comparison.of, _is_better(together.mean, alone.mean, comparison.higher_is_better)
+    whose = f"{of}'s rows" if of else "all sites' rows"
+    before = arms[START].union if START in arms else None
+    begins = f"; what training starts from has {before}" if before else ""
+    joint = "taking part" if of else "training together"
+    result = f"so {joint} {'pays' if better else 'does not pay here'}"
+    if together.mean == alone.mean:
+        result = f"so {joint} makes no difference here"
+    own = f"A model trained on {of}'s rows alone" if of else "Each site's own model, trained and measured on its rows"
+    sentences = [
+        f"Trained together without sharing rows, the model has {name} {together} on {whose}{begins}.",
+        f"{own} {'has' if of else 'alone, makes'} {alone}, {result}.",
+    ]
+    if found := gains(comparison):
+        sentences.append(
+            f"On its own rows, {_winners(comparison)} of {counted(len(found), 'site')} gain by taking part."
+        )
+    return " ".join(sentences)
+
+
 def _ratio(ratio: float, higher_is_better: bool) -> str:
     if not math.isfinite(ratio):
         return "a ratio cannot be given"
@@ -132,26 +163,18 @@ def _is_better(value: float, other: float, higher_is_better: bool) -> bool:
 def arms_table(comparison: Comparison) -> Table:
     """Return the arms side by side."""
     name = metric_name(comparison.headline)
-    rows = [
-        [
-            figures.name,
-            _union_cell(figures),
-            _cell(figures.own),
-            _cell(figures.worst),
-            duration(figures.seconds) if figures.seconds is not None else "",
-            byte_size(figures.bytes) if figures.bytes else "",
-        ]
-        for figures in arm_figures(comparison)
-    ]
+    found = arm_figures(comparison)
+    columns = {
+        "training": [_spoken(comparison, figures.name) for figures in found],
+        _whose(comparison): [_union_cell(figures) for figures in found],
+        "own rows, mean of sites": [_cell(figures.own) for figures in found],
+        "own rows, worst site": [_cell(figures.worst) for figures in found],
+        "training time": [duration(of.seconds) if of.seconds is not None else "" for of in found],
+        "bytes, both ways": [byte_size(figures.bytes) if figures.bytes else "" for figures in found],
+    }
+    told = {head: cells for head, cells in columns.items() if set(cells) - {"", UNKNOWN}}
+    head, rows = list(told), [list(row) for row in zip(*told.values(), strict=True)]
     seeds = counted(len(comparison.seeds), "seed")
-    head = [
-        "training",
-        "all sites' rows",
-        "own rows, mean of sites",
-        "own rows, worst site",
-        "training time",
-        "bytes, both ways",
-    ]
     return Table(f"{name[:1].upper()}{name[1:]} by way of training, over {seeds}", head, rows)
 
 
@@ -162,7 +185,15 @@ def _union_cell(figures: ArmFigures) -> str:
 
 
 def _cell(measured: Measured | None) -> str:
-    return str(measured) if measured else "not measured"
+    return str(measured) if measured else UNKNOWN
+
+
+def _spoken(comparison: Comparison, arm: str) -> str:
+    return f"{comparison.of} alone" if arm == ALONE and comparison.of else SPOKEN.get(arm, arm)
+
+
+def _whose(comparison: Comparison) -> str:
+    return f"{comparison.of}'s rows" if comparison.of else "all sites' rows"
 
 
 def comparison_figures(comparison: Comparison) -> Sequence[Figure]:
@@ -174,7 +205,7 @@ def comparison_figures(comparison: Comparison) -> Sequence[Figure]:
 
 def _arms_figure(comparison: Comparison) -> Figure | None:
     shapes = (
-        ("union", "dot", "s0", "all sites' rows together"),
+        ("union", "dot", "s0", _whose(comparison) if comparison.of else "all sites' rows together"),
         ("own", "square", "s2", "own rows, mean of sites"),
         ("worst", "diamond", "s1", "own rows, worst site"),
     )
@@ -182,7 +213,7 @@ def _arms_figure(comparison: Comparison) -> Figure | None:
     for figures in arm_figures(comparison):
         measured = [(getattr(figures, of), *rest) for of, *rest in shapes]
         marks = [Mark(symbol, style, meaning, of.mean, of.deviation) for of, symbol, style, meaning in measured if of]
-        rows.append(MarkRow(figures.name, marks))
+        rows.append(MarkRow(_spoken(comparison, figures.name), marks))
     if not any(row.marks for row in rows):
         return None
     name = metric_name(comparison.headline)
@@ -193,7 +224,8 @@ def _arms_figure(comparison: Comparison) -> Figure | None:
         f"{name} of {counted(len(rows), 'way')} of training. {best} The table above holds the values.",
     )
     svg = at_both_sizes(lambda size: mark_rows(caption, rows, x_label=name, size=size))
-    note = f"{best} Whiskers are one standard deviation over seeds. {SITE_NOTE}"
+    note = f"{best} Whiskers are one standard deviation over seeds." if len(comparison.seeds) > 1 else best
+    note = note if comparison.of else f"{note} {SITE_NOTE}"
     return Figure(caption, svg, None, note)
 
 
@@ -230,7 +262,7 @@ def _mean_curve(runs: Sequence[ArmRun]) -> Sequence[tuple[float, float]]:
 def gains(comparison: Comparison) -> Sequence[tuple[str, float, float]]:
     """Return (site, alone, federated) on the site's own rows, mean over seeds, least gain first."""
     arms = {arm.name: arm for arm in comparison.arms}
-    alone = _own_means(arms.get(LOCAL), comparison.headline)
+    alone = _own_means(arms.get(LOCAL) or arms.get(ALONE), comparison.headline)
     together = _own_means(arms.get(FEDERATED), comparison.headline)
     found = [(site, alone[site], together[site]) for site in alone if site in together]
     sign = 1 if comparison.higher_is_better else -1

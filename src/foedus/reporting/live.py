@@ -28,6 +28,7 @@ STANDINGS: Mapping[str, str] = {
 }
 PHASES: Mapping[str, str] = {
     "waiting": "waiting",
+    "alone": "training alone",
     "train": "training",
     "evaluate": "evaluating",
     "ended": "over",

@@ -132,7 +132,7 @@ def status(state: Watch, now: float, columns: int) -> RenderableType:
         ProgressBar(total=state.run.rounds, completed=progress, width=width),
         Text(f"about {roughly(left)} left" if left is not None else "measuring the first round"),
     )
-    verb = "training" if state.phase == "train" else "evaluating"
+    verb = {"alone": "training alone", "train": "training", "evaluate": "evaluating"}[state.phase]
     of_them = f": {min(state.done, state.expected):,} of {state.expected:,} sites" if state.expected else ""
     rest = Text(f"{verb}{of_them}", style="dim")
     if state.report is not None:

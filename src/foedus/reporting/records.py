@@ -188,7 +188,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparison.json holds."""
+    """What comparison.json holds. of: the participant whose rows alone it is of; None: of all."""
 
     name: str
     headline: str
@@ -196,6 +196,7 @@ class Comparison:
     seeds: Sequence[int]
     arms: Sequence[Arm]
     data_note: str | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True)

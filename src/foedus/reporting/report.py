@@ -91,6 +91,7 @@ def _comparison_content(comparison: Comparison) -> dict[str, object]:
         "data_note": comparison.data_note,
         "seeds": comparison.seeds,
         "arms": [arm.name for arm in comparison.arms],
+        "of": comparison.of,
     }
 
 

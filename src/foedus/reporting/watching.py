@@ -37,6 +37,7 @@ class Watch:
 
     round: the one being played; 0 before the first. done, expected: participants in this phase.
     measured: how long the rounds that this process played took. latest: the newest record with an evaluation.
+    trained_alone: whether participants have trained alone in this round.
     """
 
     run: RunStarted
@@ -48,13 +49,21 @@ class Watch:
     round_began: float | None = None
     measured: Sequence[float] = ()
     latest: Mapping[str, Any] | None = None
+    trained_alone: bool = False
 
     def part_of_round(self) -> float:
-        """Return how much of the round at work is over, in [0, 1]; evaluation counts for a fifth."""
+        """Return how much of the round at work is over, in [0, 1]; evaluation counts for a fifth.
+
+        Where participants train alone before, that is half of the rest.
+        """
         if self.round_began is None or not self.expected:
             return 0.0
         part = min(self.done / self.expected, 1.0)
-        return 0.8 * part if self.phase == "train" else 0.8 + 0.2 * part
+        if self.phase == "evaluate":
+            return 0.8 + 0.2 * part
+        if self.phase == "alone":
+            return 0.4 * part
+        return 0.4 + 0.4 * part if self.trained_alone else 0.8 * part
 
     def seconds_left(self, now: float) -> float | None:
         """Return the time that the rounds to come will take if they take what the measured ones took."""
@@ -85,6 +94,7 @@ def watch(state: Watch | None, event: Event, now: float) -> Watch | None:
                 expected=len(event.cohort),
                 report=None,
                 round_began=now,
+                trained_alone=False,
             )
         case ParticipantReported():
             return _reported(state, event)
@@ -96,7 +106,8 @@ def watch(state: Watch | None, event: Event, now: float) -> Watch | None:
 
 def _reported(state: Watch, event: ParticipantReported) -> Watch:
     if event.phase != state.phase:  # evaluation follows training, and asks the whole population
-        state = replace(state, phase=event.phase, done=0, expected=len(state.run.participants))
+        alone = state.trained_alone or event.phase == "alone"
+        state = replace(state, phase=event.phase, done=0, expected=len(state.run.participants), trained_alone=alone)
     if event.phase == "evaluate" and not state.expected:
         state = replace(state, expected=len(state.run.participants))
     return replace(state, done=state.done + 1, report=event)

@@ -31,6 +31,7 @@ from foedus.federation.messages import (
     SecureSumAnswer,
     SecureSumStep,
     Train,
+    TrainAlone,
 )
 from foedus.privacy.outbox import DecodedTree
 from foedus.privacy.signing.digests import request_digest, update_digest
@@ -91,6 +92,8 @@ def test_every_tensor_comes_back_bit_for_bit() -> None:
     [
         TRAIN,
         Evaluate(VALUES, "test", 4, tell=False),
+        Evaluate(VALUES, "test", 4, compare=True),
+        TrainAlone(Clock(3, 10)),
         CountPairs([(1, 2), (256, 300)]),
         CountPairs([]),
         DryRound(TRAIN.broadcast),

@@ -9,7 +9,17 @@ from foedus.compression.encoding import EncodedTensors
 from foedus.compression.half import half
 from foedus.core.errors import SignatureError
 from foedus.core.trees import ParamTree
-from foedus.federation.messages import Broadcast, Clock, CountPairs, DryRound, Evaluate, LocalUpdate, Request, Train
+from foedus.federation.messages import (
+    Broadcast,
+    Clock,
+    CountPairs,
+    DryRound,
+    Evaluate,
+    LocalUpdate,
+    Request,
+    Train,
+    TrainAlone,
+)
 from foedus.privacy.signing.digests import file_digest, folder_digest, request_digest, tree_digest, update_digest
 
 TREE: ParamTree = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([[3.0], [4.0]])}
@@ -85,6 +95,9 @@ def test_every_request_has_its_own_digest() -> None:
         Train(Broadcast({"params": TREE}, Clock(2, 10))),
         Evaluate(TREE, "test"),
         Evaluate(TREE, "validation"),
+        Evaluate(TREE, "test", compare=True),
+        TrainAlone(Clock(2, 10)),
+        TrainAlone(Clock(3, 10)),
         DryRound(BROADCAST),
         CountPairs([(1, 2)]),
         CountPairs([(2, 1)]),

@@ -122,6 +122,10 @@ class Allow(Section):
     public_evaluation: bool = False
     """Whether a run with differential privacy may measure on these held-out rows and show exact figures, which epsilon
     does not cover (privacy.evaluation: public)."""
+    baselines: bool = False
+    """Whether to train a model of this organisation's own beside runs that compare with that (evaluation.baselines),
+    and be in their sums of figures. It takes as long again as the run. With false it takes part in such runs, but is in
+    none of their figures."""
     rounds: Annotated[Whole, Field(ge=1)] | None = None
     """The most rounds of a run. Left out: any number."""
 

@@ -86,6 +86,9 @@ class Evaluation(Section):
     """Record each participant's own metrics too; false where these must not leave it."""
     batch_size: Annotated[Whole, Field(ge=1)] = 64
     """Rows in memory at once."""
+    baselines: bool = False
+    """Have each participant train a model of its own beside the run, on its own rows alone and for as many rounds, and
+    compare: what training starts from, each one's own model, and the one trained together, all on the same rows."""
 
 
 Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"]

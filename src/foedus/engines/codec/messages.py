@@ -33,6 +33,7 @@ from foedus.federation.messages import (
     SecureSumStep,
     Summable,
     Train,
+    TrainAlone,
 )
 from foedus.privacy.signing.envelopes import Paper, SignedAnswer, SignedRequest
 
@@ -93,19 +94,12 @@ def _opened(data: bytearray, limits: Limits) -> Incoming:
 
 def _question(question: Question, out: Outgoing) -> dict[str, Any]:
     match question:
-        case Train(broadcast) | DryRound(broadcast):
-            return {
-                "kind": "train" if isinstance(question, Train) else "dry_round",
-                "clock": [broadcast.clock.round, broadcast.clock.rounds],
-                "trees": out.trees(broadcast.trees),
-                "encoded": {name: write_encoded(tree, out) for name, tree in broadcast.encoded.items()},
-            }
-        case Evaluate(params, split, number, tell):
-            return {"kind": "evaluate", "params": out.tree(params), "split": split, "round": number, "tell": tell}
-        case CountPairs(merges):
-            return {"kind": "count_pairs", "merges": out.tensor(torch.tensor(list(merges)).reshape(-1, 2).long())}
+        case Train() | DryRound() | Evaluate() | CountPairs():
+            return _work_head(question, out)
+        case TrainAlone(clock):
+            return {"kind": "train_alone", "clock": [clock.round, clock.rounds]}
         case SecureSumStep(message, of):
-            work = None if of is None else _question(of, out)
+            work = None if of is None else _work_head(of, out)
             return {"kind": "secure_sum", "message": out.raw(message), "of": work}
         case Begin(run, config):
             return {"kind": "begin", "run": run, "config": config}
@@ -125,16 +119,28 @@ def _question(question: Question, out: Outgoing) -> dict[str, Any]:
             return write_paper(question, out)
 
 
+def _work_head(work: Summable, out: Outgoing) -> dict[str, Any]:
+    match work:
+        case Train(broadcast) | DryRound(broadcast):
+            return {
+                "kind": "train" if isinstance(work, Train) else "dry_round",
+                "clock": [broadcast.clock.round, broadcast.clock.rounds],
+                "trees": out.trees(broadcast.trees),
+                "encoded": {name: write_encoded(tree, out) for name, tree in broadcast.encoded.items()},
+            }
+        case Evaluate(params, split, number, tell, compare):
+            asked = {"split": split, "round": number, "tell": tell, "compare": compare}
+            return {"kind": "evaluate", "params": out.tree(params), **asked}
+        case CountPairs(merges):
+            return {"kind": "count_pairs", "merges": out.tensor(torch.tensor(list(merges)).reshape(-1, 2).long())}
+
+
 def _read_question(given: Incoming) -> Question:
     match given.text("kind"):
-        case "train":
-            return Train(_broadcast(given))
-        case "dry_round":
-            return DryRound(_broadcast(given))
-        case "evaluate":
-            return _evaluate(given)
-        case "count_pairs":
-            return CountPairs(_merges(given))
+        case "train" | "dry_round" | "evaluate" | "count_pairs":
+            return _summable(given)
+        case "train_alone":
+            return TrainAlone(_clock(given))
         case "secure_sum":
             return SecureSumStep(bytes(given.view("message")), _work(given))
         case "begin":
@@ -162,33 +168,42 @@ def _signed_request(given: Incoming) -> Request:
     return found
 
 
-def _broadcast(given: Incoming) -> Broadcast:
+def _clock(given: Incoming) -> Clock:
     clock = given.get("clock")
     if not (isinstance(clock, list) and len(clock) == 2 and all(type(n) is int and 0 <= n < 1 << 31 for n in clock)):
         raise MessageError("a request's clock is none")
+    return Clock(*clock)
+
+
+def _broadcast(given: Incoming) -> Broadcast:
+    clock = _clock(given)
     trees, encoded = given.trees("trees"), given.each("encoded", read_encoded)
     if trees.keys() & encoded.keys():
         raise MessageError("a request holds a tree twice")
-    return Broadcast(trees, Clock(*clock), encoded)
+    return Broadcast(trees, clock, encoded)
 
 
 def _evaluate(given: Incoming) -> Evaluate:
-    return Evaluate(given.tree("params"), given.text("split"), given.whole("round"), given.truth("tell"))
+    tell, compare = given.truth("tell"), given.truth("compare")
+    return Evaluate(given.tree("params"), given.text("split"), given.whole("round"), tell, compare)
 
 
 def _work(given: Incoming) -> Summable | None:
     if given.get("of") is None:
         return None
-    inner = given.within(given.get("of"))
-    match inner.text("kind"):
+    return _summable(given.within(given.get("of")))
+
+
+def _summable(given: Incoming) -> Summable:
+    match given.text("kind"):
         case "train":
-            return Train(_broadcast(inner))
+            return Train(_broadcast(given))
         case "dry_round":
-            return DryRound(_broadcast(inner))
+            return DryRound(_broadcast(given))
         case "count_pairs":
-            return CountPairs(_merges(inner))
+            return CountPairs(_merges(given))
         case "evaluate":
-            return _evaluate(inner)
+            return _evaluate(given)
         case _:
             raise MessageError(
                 "a secure sum is of training, a dry round, evaluation or counts, and this request of none"

@@ -15,7 +15,7 @@ from typing import Any
 from nvflare.collab import collab
 from nvflare.collab.api.context import get_call_context, set_call_context
 
-from foedus.engines.flare.environment import LINK
+from foedus.engines.flare.environment import LINK, carry_bytes_alone
 from foedus.engines.flare.guarded import end_with_starter
 from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
@@ -26,6 +26,9 @@ LANES = 3  # calls that may be on their way to one site at once
 
 class FlareCoordinator:
     """The server's end of FLARE's job; the job lasts until the coordinator closes its lanes."""
+
+    def __init__(self) -> None:
+        carry_bytes_alone()
 
     @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
     def relay(self) -> None:

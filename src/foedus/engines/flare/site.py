@@ -15,7 +15,7 @@ from pathlib import Path
 from nvflare.collab import collab
 
 from foedus.core.errors import LinkError
-from foedus.engines.flare.environment import LINK
+from foedus.engines.flare.environment import LINK, carry_bytes_alone
 from foedus.engines.flare.guarded import end_with_starter
 from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
@@ -29,6 +29,7 @@ class FlareSite:
 
     def __init__(self) -> None:
         self._local = threading.local()
+        carry_bytes_alone()
 
     @collab.init  # type: ignore[untyped-decorator] # nvflare ships no types
     def watch(self) -> None:

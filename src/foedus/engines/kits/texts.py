@@ -62,6 +62,7 @@ Your machine connects to {host}, port {ports}. Nobody connects to yours, so no p
 - the changes that training made to the model: under masks, so that the coordinator sees the sum over all organisations
   and not yours; by themselves only if `allow.plain_sums` in your file is true
 - the sums that metrics on your held-out rows are computed from, likewise under masks
+- if `allow.baselines` is true, in runs that compare: the sums for a model that you train alone, which stays with you
 - before the first round: which of the splits train, validation and test you have, your number of training rows rounded
   up to a power of two, and, only if `allow.tell_labels` is true, your classes
 - your name, your public keys, and why you did not take part in a round, if so
@@ -145,6 +146,7 @@ allow:
   # min_cohort: 3             # the fewest whose sum, yours in it, the coordinator may see
   # shared_key: true          # take runs with secure_sum: ckks, whose key every participant holds
   # unreviewed: true          # take runs with secure_sum: threshold, which nobody outside has reviewed
+  # baselines: true           # train a model of your own beside runs that compare with that, and see if it pays
   # own_figures: true         # let reports show metrics of your organisation alone
   # tell_labels: true         # let everybody know which classes your rows have
   # without_privacy: false    # take only runs with differential privacy for each record

@@ -14,6 +14,7 @@ import torch
 
 from foedus.core.entropy import Entropy
 from foedus.core.errors import ConfigError, ParticipantError, SecureSumError
+from foedus.federation.alone import BESIDE, FEDERATED, joined
 from foedus.federation.collect import Collected, CollectedEvaluation, Collector, Received, Requests, RunningSum
 from foedus.federation.counting import CollectedCounts
 from foedus.federation.messages import (
@@ -95,6 +96,11 @@ class SecureSums:
             return GridPacking.of(averaged_like, summed_like, self.scale)
         return self.pack(averaged_like, summed_like)
 
+    def evaluated_like(self, request: Evaluate) -> Sums:
+        """Return names and shapes of what answers an evaluation: statistics of one model, or of those compared."""
+        like = self.statistics_like
+        return joined(dict.fromkeys((FEDERATED, *BESIDE), like)) if request.compare else like
+
     def terms(self, request: Summable, round_number: int, contents: Contents | Packing) -> Terms:
         """Return the terms of the sum that a request asks for."""
         purpose = {Train: UPDATE, Evaluate: EVALUATION, DryRound: DRY, CountPairs: PAIRS}[type(request)]
@@ -127,14 +133,15 @@ class SecureSums:
         self, cohort: Sequence[ParticipantId], request: Evaluate, round_number: int
     ) -> Collector[CollectedEvaluation]:
         """Return the statistics' sum over all sites, without any site's own."""
-        contents = contents_of_evaluations(self.statistics_like, self.scale)
+        like = self.evaluated_like(request)
+        contents = contents_of_evaluations(like, self.scale)
         terms = self.terms(request, round_number, contents)
         outcome, down, up = yield from _driven(self.kind.coordinate(terms, cohort, self.identities), request)
         left_out, union = dict(outcome.left_out), {}  # type: dict[ParticipantId, str], Sums
         if outcome.total is None:
             left_out = {name: left_out.get(name, outcome.reason or "") for name in cohort}
         else:
-            union = read_evaluations(contents.read(outcome.total), self.statistics_like)
+            union = read_evaluations(contents.read(outcome.total), like)
         return CollectedEvaluation(union, {}, left_out, down, up)
 
     def collect_counts(
@@ -276,9 +283,10 @@ class SecureSide:
                 packing.write(result, round_index, draft.vector, self._noise.once("update", round_index))
                 terms = sums.terms(of, round_index, packing)
             case Evaluate(), Evaluation():
-                contents = contents_of_evaluations(sums.statistics_like, sums.scale)
+                like = sums.evaluated_like(of)
+                contents = contents_of_evaluations(like, sums.scale)
                 draft = sums.kind.draft(contents.layout)
-                write_evaluation(result.sums, sums.statistics_like, contents, draft.vector)
+                write_evaluation(result.sums, like, contents, draft.vector)
                 terms = sums.terms(of, of.round, contents)  # its own: the coordinator could name any number
             case DryRound() | CountPairs(), Counts() if sums.pack is not None:
                 raise ParticipantError("it adds noise to what it sends, and nobody adds any to counts")

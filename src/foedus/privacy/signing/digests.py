@@ -25,6 +25,7 @@ from foedus.federation.messages import (
     SecureSumStep,
     Sums,
     Train,
+    TrainAlone,
     Trees,
 )
 from foedus.privacy.signing.canonical import canonical, digest
@@ -92,8 +93,15 @@ def request_digest(request: Request) -> bytes:
         case DryRound():
             return digest("dry_round", _broadcast(request.broadcast.decoded()))
         case Evaluate():
-            asked = {"split": request.split, "round": request.round, "tell": request.tell}
+            asked = {
+                "split": request.split,
+                "round": request.round,
+                "tell": request.tell,
+                "compare": request.compare,
+            }
             return digest("evaluate", {"params": tree_digest(request.params).hex(), **asked})
+        case TrainAlone():
+            return digest("train_alone", {"round": request.clock.round, "rounds": request.clock.rounds})
         case CountPairs():
             return digest("count_pairs", {"merges": [list(merge) for merge in request.merges]})
         case SecureSumStep():
