@@ -76,8 +76,10 @@ def flare_simulator() -> Iterator[tuple[Hub, Switchboard]]:
 
 @pytest.fixture(scope="module")
 def founded_federation() -> Iterator[tuple[Hub, Switchboard]]:
-    with TemporaryDirectory(prefix="foedus-") as folder, linked(Path(folder)) as made:
-        yield made
+    board = Switchboard(SITES)
+    mailboxes = {f"s{number}": mailbox for number, mailbox in enumerate(board.mailboxes)}
+    with TemporaryDirectory(prefix="foedus-") as folder, linked(Path(folder), mailboxes) as made:
+        yield made.hub, board
 
 
 @pytest.fixture(params=ENGINES)

@@ -11,6 +11,7 @@ import pytest
 from deployed.private import RECORDS, budgeted, private_config
 from deployed.signed_private import Meddler, SignedPrivateRun
 from end_to_end.small_runs import SITES
+from foedus.api.run_queue import is_complete
 from foedus.config.signed_run import SignedRun
 from foedus.core.errors import SignatureError
 from foedus.engines.codec.messages import Answer, Question
@@ -183,3 +184,22 @@ def test_a_run_that_budgets_ended_early_plays_no_more_rounds_once_bills_were_tol
     assert "north said that their own privacy budgets allow no more" in result.summary["stopped"]
     assert [run.uses(name) for name in SITES] == uses
     assert run.verified().rounds == 2
+
+
+def test_a_run_that_all_have_signed_needs_nobody_to_be_finished_after_a_crash(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("foedus.api.playing.report_results", die)
+        with pytest.raises(Killed):
+            run.play()
+    signed = (run.folder.path / "attestation.json").read_bytes()
+    assert not is_complete(run.folder.path)
+    run.carrier.cut = {"south", "west"}
+    run.play(patience_s=0.0)
+    assert (run.folder.path / "attestation.json").read_bytes() == signed
+    assert is_complete(run.folder.path)
+    assert run.verified(bills=run.kept("bill.json")).rounds == 2

@@ -48,6 +48,9 @@ def test_epsilon_is_computed_anew_from_the_bills_that_everybody_signed(public: S
     assert not public.kept("bill.json")  # nothing is sealed
     assert [len(read_receipts(path)) for path in public.kept("receipts.jsonl")] == [2, 2, 2]
     assert not list(public.home.rglob("outbox/*/*"))
+    report = (public.folder.path / "report.html").read_text()
+    assert "Each organisation signed at home" in report
+    assert "All keys lay on one machine" not in report
 
 
 @pytest.mark.parametrize("secure_sum", [MASKS, {"kind": "ckks", "min_cohort": 3}], ids=lambda section: section["kind"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from foedus.api.costs import Over
-from foedus.api.playing import RunResult, leave_results
+from foedus.api.playing import RunResult, leave_results, report_results
 from foedus.api.summary import About, run_summary
 from foedus.config.sections import RunConfig
 from foedus.config.side import Side
@@ -54,6 +55,10 @@ def conclude(
     Raises: SignatureError if somebody owes a bill or a signature, or a bill does not fit what is signed already.
     """
     engine, signed = played.engine, played.signed
+    if signed is not None and signed.is_attested():  # a crash left nothing to do but this
+        engine.finish()
+        summary = json.loads(played.folder.summary.read_text(encoding="utf-8"))
+        return report_results(played.folder, summary, observe=observe)
     if signed is not None:
         _await_all(engine, patience_s)
     if played.guard is not None:
@@ -89,7 +94,7 @@ def _summary(played: Played, over: Over, records: Sequence[Record], stopped: str
     side, guard = played.side, played.guard
     about = About(None, len(side.ground.participants), None, None)
     summary = run_summary(side, records, played.folder, about, start_seconds=played.start_seconds, stopped=stopped)
-    summary = {**summary, "notes": [*played.notes, *summary["notes"]]}
+    summary = {**summary, "between_organisations": True, "notes": [*played.notes, *summary["notes"]]}
     if guard is None:
         return summary
     asked = [record for record in records if record["round"] > 0]

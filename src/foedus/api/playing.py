@@ -83,7 +83,6 @@ def leave_results(
     """
     from foedus.models.export import save_model
     from foedus.reporting.model_card import write_model_card
-    from foedus.reporting.report import write_report
 
     records = folder.records()
     side.workspace.load(ending.state.params)
@@ -93,9 +92,16 @@ def leave_results(
     write_model_card(folder.path)
     write_baselines(side, folder, records, summary.get("data_note"))
     before_report(summary)
+    return report_results(folder, summary, observe=observe)
+
+
+def report_results(folder: RunFolder, summary: Mapping[str, Any], *, observe: Observer) -> RunResult:
+    """Write the report of a run whose model and summary are there: the last thing that it leaves."""
+    from foedus.reporting.report import write_report
+
     report = write_report(folder.path)
     observe(RunEnded(folder.path, folder.model, report, summary))
-    return RunResult(folder.path, folder.model, report, summary, records)
+    return RunResult(folder.path, folder.model, report, summary, folder.records())
 
 
 def run_started(side: Side, participants: Sequence[str], first_round: int, name: str | None = None) -> RunStarted:

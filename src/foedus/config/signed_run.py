@@ -19,7 +19,16 @@ from foedus.federation.messages import ParticipantId
 from foedus.federation.round import Federation, Journals
 from foedus.federation.run_folder import RunFolder
 from foedus.privacy.secure_sum.keys import Identities
-from foedus.privacy.signing.attestation import LOG, PrivacyFigures, attest, save_attestation
+from foedus.privacy.signing.attestation import (
+    ATTESTATION,
+    LOG,
+    PrivacyFigures,
+    attest,
+    figures_digest,
+    load_attestation,
+    model_digest,
+    save_attestation,
+)
 from foedus.privacy.signing.digests import file_digest
 from foedus.privacy.signing.envelopes import OpenLog
 from foedus.privacy.signing.identity import Identity
@@ -47,6 +56,17 @@ class SignedRun:
     coordinator: Identity
     way: SignedWay
     folder: RunFolder
+
+    def is_attested(self) -> bool:
+        """Return whether everybody has signed what stands in the run's folder.
+
+        Raises: SignatureError if the attestation cannot be read.
+        """
+        if not (self.folder.path / ATTESTATION).exists():
+            return False
+        attested = load_attestation(self.folder.path).attestation
+        there = (figures_digest(self.folder), model_digest(self.folder), len(self.engine.log))
+        return there == (attested.figures, attested.model, attested.size)
 
     def check_claim(self, config: sections.RunConfig, summary: Mapping[str, Any]) -> None:
         """Check, as anybody can afterwards, that the privacy which all are to sign is what their bills come to.

@@ -126,6 +126,7 @@ class Summary:
     data_note, notes: what a reader should know of the data, and of the model.
     samples: texts that a language model wrote. privacy: None without differential privacy.
     stopped: why the run ended before its last round, if it did.
+    between_organisations: whether each participant was on a machine of its own.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Summary:
     samples: Sequence[str] = ()
     privacy: Guarantee | None = None
     stopped: str | None = None
+    between_organisations: bool = False
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         privacy_limits=limits_of(run.summary.privacy),
         comparison=_comparison_content(comparison) if comparison else None,
         config_text=run.config_text,
-        signed_by=signed_by(run.folder),
+        signed_by=signed_by(run.folder, between_organisations=run.summary.between_organisations),
         summed_by=summed_by(run),
         rounds_played=sum(record.round > 0 for record in run.rounds),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from foedus.core.errors import ConfigError, LinkError
 from foedus.engines.link.courier import PATIENCE_S, PIECES_UNDER_WAY, Courier, LinkLost, Patience, patience_of
-from foedus.engines.link.frames import Header
+from foedus.engines.link.frames import Header, receive_frame, send_frame
 from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.parcel import PIECE_BYTES, Parcel
 from foedus.engines.link.sockets import Door, Hub, door_path, listen
@@ -203,6 +204,31 @@ def test_a_hub_and_a_door_carry_frames_between_processes() -> None:
             hub.call("a", {"op": "ping"}, [], 0.1)
         assert [oct(path.stat().st_mode & 0o777) for path in Path(folder).iterdir()] == ["0o600", "0o600"]
         door.close()
+        hub.close()
+
+
+def test_a_hub_tells_whom_lanes_lead_to_and_who_answers_nothing() -> None:
+    with TemporaryDirectory(prefix="foedus-") as folder:
+        hub = Hub(Path(folder) / "hub.sock")
+        with socket.socket(socket.AF_UNIX) as lane:
+            lane.connect(str(Path(folder) / "hub.sock"))
+            send_frame(lane, {"site": "a"})
+            answers: list[dict[str, object]] = [{"header": None, "error": "timeout"}, {"header": {"state": "idle"}}]
+
+            def pass_on() -> None:
+                for answer in answers:
+                    receive_frame(lane)
+                    send_frame(lane, answer)
+
+            thread = threading.Thread(target=pass_on)
+            thread.start()
+            with pytest.raises(LinkLost, match="did not get through"):
+                hub.call("a", {"op": "ping"}, [], 5)
+            time.sleep(0.01)
+            assert (list(hub.connected()), hub.silent(0), hub.silent(60)) == (["a"], {"a"}, set())
+            assert hub.call("a", {"op": "ping"}, [], 5)[0] == {"state": "idle"}
+            thread.join()
+            assert (list(hub.connected()), hub.silent(0)) == (["a"], set())
         hub.close()
 
 

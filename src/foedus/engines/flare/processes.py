@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from foedus.engines.flare.environment import LINK, STARTER
+from foedus.engines.flare.guarded import SERVER
 
 STOP_S = 15.0
 _GUARDED = "foedus.engines.flare.guarded"
-_SERVER = ("nvflare.private.fed.app.server.server_train", "fed_server.json")
+_SERVER = (SERVER, "fed_server.json")
 _CLIENT = ("nvflare.private.fed.app.client.client_train", "fed_client.json")
 
 

@@ -67,7 +67,7 @@ class Mailbox:
 
     def handle(self, header: Header, body: bytearray) -> tuple[Header, list[memoryview]]:
         """Return the answer to one frame. What is wrong with it is said in the answer."""
-        self.last_heard = time.time()
+        self.last_heard = time.monotonic()
         try:
             match header.get("op"):
                 case "ping":
