@@ -67,7 +67,7 @@ def runs(kits: Mapping[str, Kit]) -> Path:
 
 
 def over(kits: Mapping[str, Kit], name: str) -> Path:
-    """Make a run that is over, with what it keeps to itself, and a link."""
+    """Make a run that is over, with what it keeps to itself, and links."""
     run = runs(kits) / name
     for part in ("model", "checkpoints/000001", "outbox", "baselines/pooled"):
         (run / part).mkdir(parents=True)
@@ -75,6 +75,10 @@ def over(kits: Mapping[str, Kit], name: str) -> Path:
     for part in ("config.yaml", "rounds.jsonl", ".run-id", "ground.json", "summary.json", "report.html", "empty"):
         (run / part).write_text("" if part == "empty" else part)
     (run / "model" / "link").symlink_to(kits["coordinator"].folder / "startup" / "server.key")
+    (run / "model" / "base").mkdir()
+    (run / "model" / "base" / "file").symlink_to("../file")
+    (run / "model" / "base" / "kept").symlink_to("../../checkpoints/000001/file")
+    (run / "model" / "base" / "hidden").symlink_to("../../.run-id")
     (run / "linked").symlink_to(kits["coordinator"].folder / "startup")
     return run
 
@@ -156,7 +160,8 @@ def test_fetching_brings_what_the_run_came_to_and_nothing_else(
     }
     assert found["far"] == found["near"]
     expected = {"model/file", "baselines/pooled/file", "config.yaml", "rounds.jsonl", "summary.json", "report.html"}
-    assert set(found["far"]) == {*expected, "empty"}
+    assert set(found["far"]) == {*expected, "empty", "model/base/file"}
+    assert found["far"]["model/base/file"] == found["far"]["model/file"]  # a link to what is fetched anyway
     assert found["far"]["model/file"] == (run / "model" / "file").read_bytes()
     with pytest.raises(LinkError, match="is there already"):
         fetch_run(ada, "done", tmp_path / "far")
