@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from foedus.engines.flare.environment import LINK, STARTER
+from foedus.engines.flare.environment import LINK, SPARING, STARTER
 from foedus.engines.flare.guarded import SERVER
 
 STOP_S = 15.0
@@ -74,4 +74,4 @@ def _command(program: tuple[str, str], kit: Path, settings: list[str]) -> list[s
 
 def _environment(link: Path) -> Mapping[str, str]:
     # FLARE's imports warn of what they will change in later versions; that is not for this process' users
-    return {**os.environ, LINK: str(link), STARTER: str(os.getpid()), "PYTHONWARNINGS": "ignore"}
+    return {**SPARING, **os.environ, LINK: str(link), STARTER: str(os.getpid()), "PYTHONWARNINGS": "ignore"}
