@@ -16,8 +16,8 @@ _SIMULATED = (
     "parameters and statistics, but nothing went over a network."
 )
 _APART = (
-    "Each site was a program of its own, which kept its rows and connected to the coordinator over mTLS; who ran it, and "
-    "on which machine, this page cannot tell."
+    "Each site was a program of its own, which kept its rows and connected to the coordinator over mTLS; who ran it, "
+    "and on which machine, this page cannot tell."
 )
 
 
