@@ -188,3 +188,13 @@ def test_a_participant_of_another_version_is_named_over_the_network_too(league: 
     for record in league.play("version", observe):
         assert record["reports"] == 2
         assert "of version 2, and this side speaks version 1; install the same foedus" in record["left_out"]["south"]
+
+
+def test_a_slow_line_makes_a_round_slow_and_costs_nothing(league: League) -> None:
+    south = league.link.proxies["south"]
+
+    def observe(event: Event) -> None:
+        if isinstance(event, RoundStarted):
+            south.bytes_per_s = 50_000.0 if event.round == 2 else None
+
+    assert reports(league.play("slow", observe)) == [3] * ROUNDS
