@@ -16,6 +16,7 @@ from nvflare.collab.api.context import get_call_context, set_call_context
 from nvflare.collab.recipe import CollabRecipe
 from nvflare.recipe.sim_env import SimEnv
 
+from benchmarks.link_turns import take_turns
 from benchmarks.peak_memory import peak_mebibytes
 
 
@@ -28,7 +29,7 @@ class BareSite:
 class BareCoordinator:
     @collab.main  # type: ignore[untyped-decorator] # nvflare ships no types
     def measure(self) -> None:
-        """Write how long small and large payloads take to go to all sites and back."""
+        """Measure how long small and large payloads take to go to all sites and back."""
         context, sites = get_call_context(), list(collab.clients)
 
         def to_all(payload: dict[str, Any]) -> float:
@@ -44,12 +45,14 @@ class BareCoordinator:
                 thread.join()
             return time.perf_counter() - began
 
-        repeats, large = int(os.environ["REPEATS"]), int(os.environ["LARGE_BYTES"])
-        small = sorted(to_all({"x": b"small"}) for _ in range(50))
-        payload = {"x": torch.rand(large // 4)}
-        large_seconds = sorted(to_all(payload) for _ in range(repeats))
-        found = {"small": small, "large": large_seconds, "peak": peak_mebibytes()}
-        Path(os.environ["FOUND"]).write_text(json.dumps(found))
+        payload = {"x": torch.rand(int(os.environ["LARGE_BYTES"]) // 4)}
+        take_turns(
+            {
+                "small": lambda: [to_all({"x": b"small"}) for _ in range(50)],
+                "large": lambda: to_all(payload),
+                "memory": lambda: {"server's job": round(peak_mebibytes())},
+            }
+        )
 
 
 class BareRecipe(CollabRecipe):  # type: ignore[misc] # it ships no types

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
@@ -10,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.link_turns import take_turns
 from benchmarks.peak_memory import peak_mebibytes
 from foedus.engines.link.courier import Courier
 from foedus.engines.link.sockets import HUB, Hub
@@ -28,17 +28,23 @@ def to_all(way: Courier, sites: list[str], content: bytes) -> float:
 
 
 def main(folder: Path, sites: list[str]) -> None:
-    """Write how long messages take to go to all sites and back, and how large the coordinator's processes were."""
+    """Measure how long messages take to go to all sites and back, and how large the coordinator's processes were."""
     hub = Hub(folder / HUB)
     while len(hub.connected()) < len(sites):
         time.sleep(0.1)
     way, before = Courier(hub), peak_mebibytes()
-    small = sorted(to_all(way, sites, b"small") for _ in range(50))
     content = os.urandom(int(os.environ["LARGE_BYTES"]))
-    large = sorted(to_all(way, sites, content) for _ in range(int(os.environ["REPEATS"])))
-    found = {"small": small, "large": large, "peak": peak_mebibytes() - before}
-    found["carrier"] = sum(_peak_of(pid) for pid in _peers(hub))
-    Path(os.environ["FOUND"]).write_text(json.dumps(found))
+    take_turns(
+        {
+            "small": lambda: [to_all(way, sites, b"small") for _ in range(50)],
+            "large": lambda: to_all(way, sites, content),
+            "memory": lambda: {
+                "server's job": round(sum(_peak_of(pid) for pid in _peers(hub))),
+                "coordinator": round(peak_mebibytes()),
+                "of which before the first message": round(before),
+            },
+        }
+    )
     hub.close()
 
 

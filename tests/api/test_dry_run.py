@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from end_to_end.small_runs import small_run
-from foedus.api.dry_run import COMPARED, EVALUATION, SPENT, TOLD, UNCOMPARED, UPDATE, DryRun, dry_run
+from foedus.api.dry_run import COMPARED, EVALUATION, SIGNED, SPENT, TOLD, UNCOMPARED, UPDATE, DryRun, dry_run
 from foedus.config.assemble import assemble
 from foedus.config.loading import load_config
 from foedus.core.errors import ConsentError
@@ -131,9 +131,11 @@ def test_of_hidden_records_neither_figures_nor_sizes_would_leave(tmp_path: Path)
         privacy={"kind": "records", "epsilon": 4.0},
         task={"labels": ["heart", "lung", "skin"]},
         local={"steps": 2},
+        signatures="ed25519",
     )
     found = _dry(tmp_path, config, plain_sums=True, budget="record")
-    assert [phase.name for phase in found.phases] == [TOLD, UPDATE, SPENT]
+    assert [phase.name for phase in found.phases] == [TOLD, UPDATE, SPENT, SIGNED]
+    assert found.phases[-1].times == 2 + 1  # rounds, and the end
     assert "loss" not in {item.name for item in found.phases[1].items}
     assert found.facts["weight_bound"] == 1
 

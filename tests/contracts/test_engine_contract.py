@@ -30,6 +30,7 @@ from foedus.federation.messages import (
     Reply,
     Request,
     Train,
+    TrainAlone,
 )
 from foedus.federation.protocols import Engine, LocalRule, LocalTask, Memory
 from strategies.quadratics import QuadraticTask, point
@@ -76,8 +77,10 @@ def flare_simulator() -> Iterator[tuple[Hub, Switchboard]]:
 
 @pytest.fixture(scope="module")
 def founded_federation() -> Iterator[tuple[Hub, Switchboard]]:
-    with TemporaryDirectory(prefix="foedus-") as folder, linked(Path(folder)) as made:
-        yield made
+    board = Switchboard(SITES)
+    mailboxes = {f"s{number}": mailbox for number, mailbox in enumerate(board.mailboxes)}
+    with TemporaryDirectory(prefix="foedus-") as folder, linked(Path(folder), mailboxes) as made:
+        yield made.hub, board
 
 
 @pytest.fixture(params=ENGINES)
@@ -155,6 +158,14 @@ def test_each_participant_gets_its_own_request(make: MakeEngine) -> None:
     evaluation = replies["c"]
     assert isinstance(evaluation, Evaluation)
     assert float(evaluation.sums["loss"]) == 0.125
+
+
+def test_who_trains_nothing_alone_says_so_and_goes_on(make: MakeEngine) -> None:
+    engine = three(make)
+    reply = answers(engine, {"a": TrainAlone(Clock(0, 1))})["a"]
+    assert isinstance(reply, Failure)
+    assert "asked to train alone, and does not" in reply.reason
+    assert sent(answers(engine, {"a": train(10.0)})["a"]) == sent(answers(three(make), {"a": train(10.0)})["a"])
 
 
 def test_asking_nobody_or_a_stranger_brings_no_answer(make: MakeEngine) -> None:

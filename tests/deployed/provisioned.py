@@ -6,19 +6,24 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import yaml
 
-from deployed.answering import Switchboard
-from deployed.simulator import SITES
+from deployed.network import Proxy, between
+from end_to_end.test_federation import processes_of
 from foedus.api.provision import Provisioned, provision
+from foedus.engines.flare.client import QUIET_S, KeptClient
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
 from foedus.engines.kits.kit import COORDINATOR, OPERATOR
 from foedus.engines.kits.startup import place_storage
+from foedus.engines.link.mailbox import Mailbox
 from foedus.engines.link.sockets import HUB, Door, Hub, door_path
 
 PATIENCE_S = 300.0  # a busy machine takes a minute to import what FLARE needs
@@ -52,24 +57,59 @@ def until(reached: Callable[[], object], what: str, logs: Sequence[Path], patien
     return time.monotonic() - began
 
 
+@dataclass(frozen=True)
+class Linked:
+    """A federation whose link is up. proxies: between each site and the coordinator. told: what was told of it."""
+
+    hub: Hub
+    kits: Provisioned
+    proxies: Mapping[str, Proxy]
+    told: list[str]
+
+
 @contextmanager
-def linked(folder: Path) -> Iterator[tuple[Hub, Switchboard]]:
-    """Keep the link of a founded federation with sites s0, s1, … up; folder: short, for sockets."""
-    board = Switchboard(SITES)
-    mailboxes = {f"s{number}": mailbox for number, mailbox in enumerate(board.mailboxes)}
-    kits: Mapping[str, Any] = founded(folder, list(mailboxes)).kits
+def linked(folder: Path, mailboxes: Mapping[str, Mailbox], quiet_s: float = QUIET_S) -> Iterator[Linked]:
+    """Found a federation of sites whose mailboxes are in this process, and keep its link up.
+
+    folder: short, for sockets. quiet_s: after which a site that hears nothing connects anew.
+    """
+    made, told = founded(folder, list(mailboxes)), list[str]()
+    began = time.monotonic()
+
+    def tell(text: str) -> None:
+        told.append(f"{time.monotonic() - began:.0f} s: {text}")
+
+    kits = made.kits
     logs = [folder / f"{name}.log" for name in kits]
     with ExitStack() as stack:
+        proxies = {name: stack.enter_context(between(kits[name].folder)) for name in mailboxes}
         hub = Hub(folder / HUB)
         stack.callback(hub.close)
         place_storage(kits[COORDINATOR].folder)
-        placement = Placement(kits[COORDINATOR].folder, kits[COORDINATOR].operator, OPERATOR, logs[0])
-        link = Link(placement, hub, folder, lambda text: None)
+        coordinator = kits[COORDINATOR]
+        server = (coordinator.league.host, coordinator.league.admin_port)
+        placement = Placement(coordinator.folder, coordinator.operator, OPERATOR, logs[0], server)
+        link = Link(placement, hub, folder, tell)
         link.start()
         stack.callback(link.stop)
+        clients = []
         for name, mailbox in mailboxes.items():
             stack.callback(Door(door_path(folder, name), mailbox).close)
-            client = start_client(kits[name].folder, name, name, folder, folder / f"{name}.log")
-            stack.callback(client.stop)
-        until(lambda: len(hub.connected()) == SITES, "a link to every site", logs)
-        yield hub, board
+            log = folder / f"{name}.log"
+            start = partial(start_client, kits[name].folder, name, name, folder, log)
+            clients.append(KeptClient(start, log, partial(getattr, mailbox, "last_heard"), tell, quiet_s))
+            stack.callback(clients[-1].stop)
+        stopping = Event()
+        keeper = Thread(target=_keep, args=(clients, stopping), daemon=True)
+        keeper.start()
+        stack.callback(keeper.join)
+        stack.callback(stopping.set)
+        until(lambda: hub.connected() == set(mailboxes), "a link to every site", logs)
+        yield Linked(hub, made, proxies, told)
+    until(lambda: not processes_of(folder), "the end of everything that was started", logs)
+
+
+def _keep(clients: Sequence[KeptClient], stopping: Event) -> None:
+    while not stopping.wait(0.5):
+        for client in clients:
+            client.look()

@@ -19,7 +19,7 @@ from foedus.api.playing import RunResult
 from foedus.config.loading import load_config
 from foedus.core.errors import ConfigError
 from foedus.engines.link.courier import Patience
-from foedus.federation.events import Event, ParticipantReported, RoundEnded
+from foedus.federation.events import Event, ParticipantReported, RoundEnded, RoundStarted
 from foedus.federation.messages import Evaluate, Failure, SecureSumStep
 from foedus.federation.run_folder import RunFolder
 from foedus.privacy.signing.identity import Identity
@@ -183,6 +183,52 @@ def test_a_killed_coordinator_compares_what_it_would_have(tmp_path: Path, also: 
     result = played.play(lambda event: rounds.append(event.record["round"]) if isinstance(event, RoundEnded) else None)
     assert rounds == [3]
     assert_same(expected, last(result))
+
+
+def test_who_was_away_catches_up_and_is_compared(tmp_path: Path) -> None:
+    of_two = {**MASKED, "secure_sum": {**MASKED["secure_sum"], "min_cohort": 2, "threshold": 2}}
+    config = small_run(tmp_path, **SGD, **of_two, rounds={"count": 3})
+    played = Played(tmp_path, config)
+
+    def cut(event: Event) -> None:
+        if isinstance(event, RoundStarted):
+            played.carrier.cut = {"west"} if event.round == 2 else set()
+
+    result = played.play(cut)
+    assert [record["reports"] for record in result.rounds] == [3, 2, 3]
+    alone = foedus.run({**config, **PLAIN, "secure_sum": "none"}).rounds[-1]["evaluation"]["alone"]
+    assert "left_out" not in result.rounds[-1]["evaluation"]
+    assert last(result)["alone"]["loss"] == pytest.approx(alone["all"]["loss"], rel=1e-4)
+
+
+def test_who_is_away_at_the_end_is_in_none_of_the_three(tmp_path: Path) -> None:
+    of_two = {**MASKED, "secure_sum": {**MASKED["secure_sum"], "min_cohort": 2, "threshold": 2}}
+    config = small_run(tmp_path, **SGD, **of_two)
+    played = Played(tmp_path, config)
+
+    def cut(event: Event) -> None:
+        if isinstance(event, ParticipantReported) and (event.round, event.phase) == (2, "train"):
+            played.carrier.cut = {"west"}
+
+    found = last(played.play(cut))
+    of_each = foedus.run({**config, **PLAIN, "secure_sum": "none"}).rounds[-1]["evaluation"]
+    for model in ("start", "alone"):
+        losses = [of_each[model]["sites"][name]["loss"] for name in ("north", "south")]
+        assert found[model]["loss"] == pytest.approx(sum(losses) / 2, rel=1e-4)
+
+
+def test_a_resumed_run_on_one_machine_compares_what_it_would_have(tmp_path: Path) -> None:
+    config = small_run(tmp_path, **PLAIN, rounds={"count": 3})
+    whole = foedus.run({**config, "name": "whole"})
+
+    def kill(event: Event) -> None:
+        if isinstance(event, RoundStarted) and event.round == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        foedus.run(config, observe=kill)
+    resumed = foedus.resume(tmp_path / "runs" / "small")
+    assert resumed.rounds[-1]["evaluation"] == whole.rounds[-1]["evaluation"]
 
 
 def test_a_signed_run_compares_and_is_checked(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,26 @@ def kits(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Kit]:
     return federation(tmp_path_factory.mktemp("league"))
 
 
+class Serving:
+    """A coordinator's desk that can be closed and opened again, as by a restart."""
+
+    def __init__(self, kit: Kit) -> None:
+        self._kit = kit
+        self._stack = ExitStack()
+
+    def open(self) -> None:
+        self._stack.enter_context(desk(self._kit))
+
+    def close(self) -> None:
+        self._stack.close()
+
+
 @pytest.fixture(autouse=True)
-def served(kits: Mapping[str, Kit]) -> Iterator[None]:
-    with desk(kits["coordinator"]):
-        yield
+def served(kits: Mapping[str, Kit]) -> Iterator[Serving]:
+    serving = Serving(kits["coordinator"])
+    serving.open()
+    yield serving
+    serving.close()
 
 
 @pytest.fixture
@@ -50,7 +67,7 @@ def runs(kits: Mapping[str, Kit]) -> Path:
 
 
 def over(kits: Mapping[str, Kit], name: str) -> Path:
-    """Make a run that is over, with what it keeps to itself, and a link."""
+    """Make a run that is over, with what it keeps to itself, and links."""
     run = runs(kits) / name
     for part in ("model", "checkpoints/000001", "outbox", "baselines/pooled"):
         (run / part).mkdir(parents=True)
@@ -58,6 +75,10 @@ def over(kits: Mapping[str, Kit], name: str) -> Path:
     for part in ("config.yaml", "rounds.jsonl", ".run-id", "ground.json", "summary.json", "report.html", "empty"):
         (run / part).write_text("" if part == "empty" else part)
     (run / "model" / "link").symlink_to(kits["coordinator"].folder / "startup" / "server.key")
+    (run / "model" / "base").mkdir()
+    (run / "model" / "base" / "file").symlink_to("../file")
+    (run / "model" / "base" / "kept").symlink_to("../../checkpoints/000001/file")
+    (run / "model" / "base" / "hidden").symlink_to("../../.run-id")
     (run / "linked").symlink_to(kits["coordinator"].folder / "startup")
     return run
 
@@ -139,7 +160,8 @@ def test_fetching_brings_what_the_run_came_to_and_nothing_else(
     }
     assert found["far"] == found["near"]
     expected = {"model/file", "baselines/pooled/file", "config.yaml", "rounds.jsonl", "summary.json", "report.html"}
-    assert set(found["far"]) == {*expected, "empty"}
+    assert set(found["far"]) == {*expected, "empty", "model/base/file"}
+    assert found["far"]["model/base/file"] == found["far"]["model/file"]  # a link to what is fetched anyway
     assert found["far"]["model/file"] == (run / "model" / "file").read_bytes()
     with pytest.raises(LinkError, match="is there already"):
         fetch_run(ada, "done", tmp_path / "far")
@@ -150,7 +172,7 @@ def test_fetching_brings_what_the_run_came_to_and_nothing_else(
 
 
 def test_the_page_shows_the_same_at_a_researchers_though_the_coordinator_is_restarted(
-    kits: Mapping[str, Kit], ada: Path, monkeypatch: pytest.MonkeyPatch
+    kits: Mapping[str, Kit], ada: Path, served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_source_module, "EVERY_S", 0.0)
     run = runs(kits) / "watched"
@@ -160,7 +182,12 @@ def test_the_page_shows_the_same_at_a_researchers_though_the_coordinator_is_rest
     state(RunStarted("watched", ("north", "south"), 10, 1, "accuracy", True, 5, "cpu"))
     with run_source(ada, "watched") as source:
         copy = source()
+        served.close()
+        assert source() == copy  # while the coordinator is away, the last state is shown, and how old it is
+        with pytest.raises(LinkError, match="is not reached at localhost"):
+            runs_of_federation(ada)
         state(RoundStarted(3, ("south",)))
+        served.open()
         assert read_state(source()) == state.state
         assert view(copy) == view(run)
         assert "Spent so far: ε 0.5 of ε 8" in view(copy)

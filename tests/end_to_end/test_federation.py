@@ -77,8 +77,9 @@ def federation(folder: Path, config: dict[str, Any]) -> Path:
         yaml.safe_dump(
             {
                 "name": "league",
-                "coordinator": {"host": "localhost", "port": free_port()},
+                "coordinator": {"host": "localhost", "port": free_port(), "researchers_port": free_port()},
                 "organisations": list(SITES),
+                "researchers": ["ada"],
             }
         )
     )
@@ -107,7 +108,9 @@ def processes_of(folder: Path) -> list[int]:
 
 @pytest.mark.end_to_end
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes that are left")
-def test_a_federation_trains_what_one_machine_trains_though_its_coordinator_is_killed(tmp_path: Path) -> None:
+def test_a_federation_trains_what_one_machine_trains_though_its_coordinator_is_killed_and_a_researcher_fetches_it(
+    tmp_path: Path,
+) -> None:
     sections: dict[str, Any] = {
         "local": {"optimizer": {"kind": "sgd"}, "learning_rate": 0.1},
         "evaluation": {"per_site": False},
@@ -122,20 +125,29 @@ def test_a_federation_trains_what_one_machine_trains_though_its_coordinator_is_k
 
     from contextlib import ExitStack
 
+    log = tmp_path / "coordinator.log"
     with ExitStack() as stack:
         for name in SITES:
             stack.enter_context(running(tmp_path / f"{name}.log", "participant", kits / name))
-        with running(tmp_path / "coordinator.log", "coordinator", kits / "coordinator", "--once", "--json") as first:
+        with running(log, "coordinator", kits / "coordinator", "--once", "--json") as first:
+            until(lambda: "researchers reach it" in log.read_text(), "a desk", tmp_path)
+            assert json.loads(command("status", kits / "ada", "--json"))["run"] == "small"
             until(lambda: any(record["round"] == 1 for record in rounds(run)), "round 1", tmp_path)
             os.kill(first.pid, signal.SIGKILL)
-        with running(tmp_path / "coordinator.log", "coordinator", kits / "coordinator", "--once", "--json") as second:
+        with running(log, "coordinator", kits / "coordinator", "--once", "--json") as second:
             until(lambda: second.poll() is not None, "the end", tmp_path)
-            assert second.returncode == 0, (tmp_path / "coordinator.log").read_text()
+            assert second.returncode == 0, log.read_text()
+    told = len(log.read_text())
+    with running(log, "coordinator", kits / "coordinator"):
+        until(lambda: "researchers reach it" in log.read_text()[told:], "a desk", tmp_path)
+        command("fetch", "small", "--federation", kits / "ada", "--to", tmp_path / "fetched")
+    weights = Path("model") / "model.safetensors"
+    assert (tmp_path / "fetched" / weights).read_bytes() == (run / weights).read_bytes()
     played = [record for record in rounds(run) if record["round"] > 0]
     assert [record["round"] for record in played] == [1, 2, 3]
 
     stood = sum(record["stood"] for record in played)  # a masked round that a crash cut is lost, and recorded so
-    assert stood >= 2
+    assert stood >= 2, played
     if stood == 3:
         embedded = load_file(foedus.run(config).model / "model.safetensors")
         for name, value in load_file(run / "model" / "model.safetensors").items():

@@ -154,3 +154,10 @@ def test_text_keeps_its_looks_in_markdown() -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError):
         write_model_card(tmp_path)
+
+
+def test_the_card_says_where_the_sites_were(tmp_path: Path) -> None:
+    apart = make_run(tmp_path, MadeRun(summary={"between_organisations": True}))
+    text = write_model_card(apart).read_text()
+    assert "simulated" not in text
+    assert "over mTLS" in text

@@ -37,6 +37,7 @@ from foedus.federation.orders import note_order
 from foedus.federation.protocols import ServerState
 from foedus.federation.round import Federation
 from foedus.federation.run_folder import RunFolder, opened
+from foedus.federation.state import StateFile
 from foedus.privacy.ledger.guard import run_identity
 from foedus.privacy.plan import DistributedPlan
 from foedus.privacy.signing.identity import Identity
@@ -67,8 +68,10 @@ class Federated:
     wait: Callable[[Collection[ParticipantId]], None] | None = None
 
 
-def enqueue(config: RunConfig, folder: RunFolder, by: str | None = None) -> None:
-    """Write down a run that is to be played between organisations. by: who submits it, for the record.
+def enqueue(config: RunConfig, folder: RunFolder, by: str | None = None, members: Sequence[ParticipantId] = ()) -> None:
+    """Write down a run that is to be played between organisations; it waits from then on.
+
+    by: who submits it, for the record. members: whom its state shows until it begins.
 
     Raises: ConfigError if it cannot be; RunFolderError if the folder is taken.
     """
@@ -79,6 +82,7 @@ def enqueue(config: RunConfig, folder: RunFolder, by: str | None = None) -> None
             raise RunFolderError(f"there is a run {folder.path.name} already; choose another --name")
         if by is not None:
             note_order(folder.path, by, "submit")
+            StateFile(folder.path, config.name, members).waits("waits for its turn")
         folder.write(folder.config, dump_config(relocate(config, folder.path)))
 
 

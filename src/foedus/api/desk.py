@@ -35,6 +35,7 @@ from foedus.federation.state import STATE, read_state
 
 # What `foedus watch` shows is read from these; of each run its state comes first, and the rest is not older.
 SHOWN_FROM = (STATE, "config.yaml", "rounds.jsonl", "summary.json", ORDERS)
+MAX_LISTED = 1000
 MAX_WAITING = 100  # runs that researchers may have waiting
 
 
@@ -62,10 +63,10 @@ def answering(kit: Kit, tell: Callable[[str], None] = lambda text: None) -> Answ
 
 
 def list_runs(kit: Path) -> list[RunEntry]:
-    """Return the runs of a coordinator's kit, the latest first."""
+    """Return the runs of a coordinator's kit, the latest first, and the latest ones of very many."""
     found = [path for path in (kit / RUNS).glob("*/") if (path / "config.yaml").is_file()]
     found.sort(key=lambda path: (path / "config.yaml").stat().st_mtime, reverse=True)
-    return [_entry(path) for path in found]
+    return [_entry(path) for path in found[:MAX_LISTED]]
 
 
 def _entry(run: Path) -> RunEntry:

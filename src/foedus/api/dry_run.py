@@ -43,6 +43,8 @@ from foedus.privacy.secure_sum.masks import Layout
 UNCOMPARED = "evaluation, only if too few train models of their own for a comparison"
 COMPARED = "last evaluation, of what training starts from and of its own model too"
 TOLD, UPDATE, EVALUATION, SPENT = "before the first round", "update of each round", "evaluation", "after the last round"
+STATEMENT_BYTES = 512  # about what a statement takes
+SIGNED = "signature on what it sent, and on what the run came to"
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def dry_run(data: Path, config: ConfigLike, name: str, organisations: Sequence[s
     measured = (
         _compared(side, run, compares=introduction.compares) if run.evaluation.baselines else _measured(side, run)
     )
-    phases = [_told(introduction.as_json()), *_rounds(side, run), *measured, *_spent(run)]
+    phases = [_told(introduction.as_json()), *_rounds(side, run), *measured, *_spent(run), *_signed(run)]
     largest = max(phase.size for phase in phases)
     require_upload(file, largest, "the largest message of this run")
     sums = run.secure_sum.kind
@@ -163,6 +165,15 @@ def _spent(run: RunConfig) -> Sequence[Phase]:
     sealed = isinstance(privacy, sections.RecordPrivacy) and privacy.sizes == "private"
     bill = Leaving("bill", (), "a sealed digest" if sealed else "events and how often", 64 if sealed else 256)
     return [Phase(SPENT, [Leaving("epsilon", (), "number", 8), bill], 8 + bill.size, 1, alone=True)]
+
+
+def _signed(run: RunConfig) -> Sequence[Phase]:
+    """Return what of a signed run leaves beside what it signs."""
+    if not isinstance(run.signatures, sections.Ed25519):
+        return []
+    evaluations = 0 if hides_evaluation(run.privacy) else 1 + math.ceil(run.rounds.count / run.evaluation.every)
+    items = [Leaving("statement", (), "digests", STATEMENT_BYTES), Leaving("signature", (), "Ed25519", 128)]
+    return [Phase(SIGNED, items, sum(item.size for item in items), run.rounds.count + evaluations + 1, alone=True)]
 
 
 def _measured(side: Side, run: RunConfig) -> Sequence[Phase]:

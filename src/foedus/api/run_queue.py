@@ -73,12 +73,21 @@ def go_on(run: Path, by: str = COORDINATOR) -> None:
 
 
 def results_of(run: Path) -> Sequence[Path]:
-    """Return the files that a run came to: report, model, records; no checkpoints, nothing hidden, no links."""
-    found = []
-    for path in sorted(run.rglob("*")):
-        parts = path.relative_to(run).parts
-        if parts[0] in _KEPT_BACK or any(part.startswith(".") for part in parts):
-            continue
-        if path.is_file() and not any((run / Path(*parts[:depth])).is_symlink() for depth in range(1, len(parts) + 1)):
-            found.append(path)
-    return found
+    """Return the files that a run came to: report, model, records; no checkpoints, and nothing hidden.
+
+    A link is one of them if it leads to one: a model's adapter shows its base by such links. Others are none.
+    """
+    place = run.resolve()
+    return [path for path in sorted(run.rglob("*")) if _is_result(path.relative_to(run)) and _leads_to_one(path, place)]
+
+
+def _leads_to_one(path: Path, place: Path) -> bool:
+    """Return whether a file is, or a link leads to, one of the results in a run's folder, which is resolved."""
+    if not path.is_file():
+        return False
+    real = path.resolve()
+    return real.is_relative_to(place) and _is_result(real.relative_to(place))
+
+
+def _is_result(path: Path) -> bool:
+    return path.parts[0] not in _KEPT_BACK and not any(part.startswith(".") for part in path.parts)

@@ -14,10 +14,12 @@ from foedus.api.desk import answering
 from foedus.api.run_queue import STOP, waiting_runs, write_failure
 from foedus.core.errors import FoedusError, RoundError
 from foedus.engines.desk.server import Desk
+from foedus.engines.flare.client import KeptClient
 from foedus.engines.flare.connection import Connection
 from foedus.engines.flare.job import require_flare
 from foedus.engines.flare.link import Link, Placement
 from foedus.engines.flare.processes import start_client
+from foedus.engines.kits.certificates import require_current
 from foedus.engines.kits.kit import OPERATOR, PARTICIPANT_FILE, Kit, open_kit
 from foedus.engines.kits.startup import place_storage
 from foedus.engines.link.courier import PATIENCE_S, Courier, patience_of
@@ -53,8 +55,11 @@ def serve_coordinator(
     require_flare()
     waiting = patience_of(patience_s)
     kit = open_kit(folder, "coordinator")
+    require_current(kit)
     place_storage(kit.folder)
-    placement = Placement(kit.folder, kit.operator, OPERATOR, kit.folder / LOGS / "flare-server.log")
+    log = kit.folder / LOGS / "flare-server.log"
+    server = (kit.league.host, kit.league.admin_port)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, log, server)
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)
@@ -184,6 +189,7 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
 
     require_flare()
     kit = open_kit(folder, "participant")
+    require_current(kit)
     path = (file or kit.folder / PARTICIPANT_FILE).resolve()
     limits = load_participant_file(path).limits
     logs = kit.folder / LOGS
@@ -195,19 +201,21 @@ def serve_participant(folder: Path, file: Path | None = None, *, tell: Tell = la
         stack.callback(trainers.stop)
         door = Door(door_path(link_folder, kit.name), mailbox)
         stack.callback(door.close)
-        client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
-        stack.callback(lambda: client.stop())  # noqa: PLW0108 - it may be another one by then
-        connection = Connection(logs / "flare-client.log", f"{kit.league.host}:{kit.league.port}")
+        log = logs / "flare-client.log"
+        client = KeptClient(
+            lambda: start_client(kit.folder, kit.name, kit.name, link_folder, log),
+            log,
+            lambda: mailbox.last_heard,
+            tell,
+        )
+        stack.callback(client.stop)
+        connection = Connection(log, f"{kit.league.host}:{kit.league.port}")
         tell(f"{kit.name} connects to {kit.league.host}:{kit.league.port}; what may be done with its data says {path}")
         while True:
             time.sleep(1)
             if news := connection.news():
                 tell(news)
-            if not client.is_alive():
-                tell("FLARE's client ended; it is started again")
-                client.stop()
-                time.sleep(5)
-                client = start_client(kit.folder, kit.name, kit.name, link_folder, logs / "flare-client.log")
+            client.look()
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from foedus.config.sections import RunConfig
 from foedus.core.errors import LinkError
 from foedus.engines.kits.kit import Kit, open_desk_kit
 from foedus.federation.run_folder import RunFolder
-from foedus.federation.state import StateFile
 
 
 def as_submitted(file: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -59,6 +58,5 @@ def hand_in(config: RunConfig, kit: Kit, by: str) -> Path:
     folder = RunFolder(kit.folder / RUNS / config.name)
     if folder.config.exists():
         raise LinkError(f"there is a run {config.name} already; choose another --name")
-    enqueue(config, folder, by)
-    StateFile(folder.path, config.name, kit.league.organisations).waits("waits for its turn")
+    enqueue(config, folder, by, kit.league.organisations)
     return folder.path

@@ -23,7 +23,7 @@ from foedus.reporting.phrasing import (
 )
 from foedus.reporting.records import Run, Summary, read_run
 from foedus.reporting.sites import site_table
-from foedus.reporting.verdicts import SIMULATED, try_it, uncertainty, verdict
+from foedus.reporting.verdicts import try_it, uncertainty, verdict, where_played
 
 PIPELINES = {
     "text_classification": "text-classification",
@@ -227,7 +227,7 @@ def _limits(run: Run) -> Sequence[str]:
     )
     limits = [
         *([unbounded] if privacy is None else [privacy.statement, *privacy.limits]),
-        SIMULATED,
+        where_played(run),
         f"The figures come from one run and hold for rows like these sites' {run.split} rows. A new site may differ.",
     ]
     if known := uncertainty(run):

@@ -15,7 +15,7 @@ from foedus.reporting.records import COMPARISON, Comparison, Run, Summary, read_
 from foedus.reporting.signed import signed_by
 from foedus.reporting.sites import label_figure, site_figure, site_table
 from foedus.reporting.summed import summed_by
-from foedus.reporting.verdicts import SIMULATED, key_figures, uncertainty, verdict
+from foedus.reporting.verdicts import key_figures, uncertainty, verdict, where_played
 
 REPORT = "report.html"
 MOST_ROWS_OPEN = 24  # of the table of sites; more scroll inside
@@ -51,7 +51,7 @@ def report_page(run: Run, comparison: Comparison | None = None) -> str:
         "report.html.j2",
         summary=run.summary,
         split=run.split,
-        simulated=SIMULATED,
+        where_played=where_played(run),
         uncertainty=uncertainty(run),
         verdict=verdict(run),
         facts=_facts(run.summary),

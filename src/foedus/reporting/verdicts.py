@@ -11,10 +11,19 @@ from foedus.reporting.phrasing import amount, byte_size, counted, duration, metr
 from foedus.reporting.records import Evaluation, Run
 from foedus.reporting.sites import worst_site
 
-SIMULATED = (
+_SIMULATED = (
     "The sites were simulated in one process on one machine: what they exchange is what organisations would exchange, "
-    "parameters and statistics, but nothing went over a network, and nothing was encrypted or signed."
+    "parameters and statistics, but nothing went over a network."
 )
+_APART = (
+    "Each site was a program of its own, which kept its rows and connected to the coordinator over mTLS; who ran it, "
+    "and on which machine, this page cannot tell."
+)
+
+
+def where_played(run: Run) -> str:
+    """Return where the sites were, in a sentence."""
+    return _APART if run.summary.between_organisations else _SIMULATED
 
 
 def verdict(run: Run) -> str:

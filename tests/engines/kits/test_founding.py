@@ -1,4 +1,5 @@
 import json
+import shutil
 import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from foedus.core.errors import LinkError, SignatureError
+from foedus.engines.kits.certificates import require_current
 from foedus.engines.kits.founding import accept, ask, assemble, found
 from foedus.engines.kits.kit import OPERATOR, Kit, League, open_kit
 from foedus.engines.kits.papers import Invitation, fingerprint, read_paper
@@ -31,6 +33,11 @@ LEAGUE = League(
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A federation, founded the distributed way."""
     place = tmp_path_factory.mktemp("founded")
+    _founded(place)
+    return place
+
+
+def _founded(place: Path) -> None:
     authority = found(LEAGUE, place / "authority")
     for name in LEAGUE.parties():
         asked = ask(authority.file, name, place / "homes" / name, authority.fingerprint)
@@ -38,7 +45,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert accepted.missing == ()
     for name, grant in accepted.grants.items():
         assemble(place / "homes" / name, grant, place / "kits" / name)
-    return place
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kit of north in another federation with the same names."""
+    place = tmp_path_factory.mktemp("others")
+    _founded(place)
+    return place / "kits" / "north"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +108,37 @@ def test_certificates_are_taken_by_a_clock_that_is_behind_and_last_as_long_as_wa
             certificate = x509.load_pem_x509_certificate(path.read_bytes())
             assert certificate.not_valid_before_utc < now - timedelta(hours=23)
             assert timedelta(days=29, hours=23) < certificate.not_valid_after_utc - now < timedelta(days=30)
+
+
+def test_kits_are_current_by_a_clock_that_is_ten_minutes_off(kits: Mapping[str, Kit]) -> None:
+    now = datetime.now(UTC)
+    for kit in (kits["north"], kits["coordinator"]):
+        for minutes in (-10, 0, 10):
+            require_current(kit, now + timedelta(minutes=minutes))
+        for days in (-2, 31):
+            with pytest.raises(
+                LinkError, match=r"clock says .*; set the clock right, or, if it is, found the federation"
+            ):
+                require_current(kit, now + timedelta(days=days))
+
+
+@pytest.mark.parametrize(
+    ("copied", "why"),
+    [
+        (["client.crt"], "of another federation"),
+        (["client.crt", "client.key"], "of another federation"),
+        (["client.crt", "rootCA.pem"], "of another key"),
+        (["rootCA.pem"], "of another federation"),
+    ],
+)
+def test_a_kit_with_a_certificate_of_another_federation_is_named(
+    place: Path, others: Path, tmp_path: Path, copied: list[str], why: str
+) -> None:
+    shutil.copytree(place / "kits" / "north", tmp_path / "kit")
+    for name in copied:
+        shutil.copyfile(others / "startup" / name, tmp_path / "kit" / "startup" / name)
+    with pytest.raises(LinkError, match=why):
+        require_current(open_kit(tmp_path / "kit"))
 
 
 def test_the_coordinators_process_has_a_user_of_its_own(place: Path, kits: Mapping[str, Kit]) -> None:

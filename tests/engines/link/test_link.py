@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,14 +14,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foedus.core.errors import ConfigError, LinkError
+from foedus.engines.link import courier, mailbox
 from foedus.engines.link.courier import PATIENCE_S, PIECES_UNDER_WAY, Courier, LinkLost, Patience, patience_of
 from foedus.engines.link.frames import Header, receive_frame, send_frame
 from foedus.engines.link.mailbox import Mailbox
-from foedus.engines.link.parcel import PIECE_BYTES, Parcel
+from foedus.engines.link.parcel import Parcel
 from foedus.engines.link.sockets import Door, Hub, door_path, listen
 from foedus.engines.way import Letter, Silence
 
+PIECE_BYTES, SHORT_BYTES = 1 << 16, 1 << 12
 QUICK = Patience(lost=2, still=30, least=30)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_pieces() -> Iterator[None]:
+    """Pieces of 64 kB, which a test has soon carried."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (courier, mailbox):
+            patch.setattr(module, "PIECE_BYTES", PIECE_BYTES)
+            patch.setattr(module, "SHORT_BYTES", SHORT_BYTES)
+        yield
 
 
 def backwards(run: str, kind: str, data: bytearray, mark: Callable[[], None]) -> Sequence[bytes]:
@@ -268,12 +280,31 @@ class Counted:
         return answer, bytearray(b"".join(content))
 
 
-def test_few_pieces_are_under_way_at_once_however_many_take_part() -> None:
+@pytest.mark.parametrize("size", [2 * PIECE_BYTES + 1, SHORT_BYTES + 1], ids=["long", "of one piece"])
+def test_few_pieces_are_under_way_at_once_however_many_take_part(size: int) -> None:
     carrier = Counted({str(number): started() for number in range(6)})
-    content = bytes(2 * PIECE_BYTES + 1)
-    for _, answer in Courier(carrier, QUICK).ask(dict.fromkeys(carrier._mailboxes, Letter("r", "train", [content]))):
+    letter = Letter("r", "train", [bytes(size)])
+    for _, answer in Courier(carrier, QUICK).ask(dict.fromkeys(carrier._mailboxes, letter)):
         assert not isinstance(answer, Silence)
     assert 1 < carrier.most <= PIECES_UNDER_WAY
+
+
+def test_one_participant_whose_pieces_get_stuck_leaves_room_for_others() -> None:
+    carrier, goes_on = Counted({"stuck": started(), "quick": started()}), threading.Event()
+    call = carrier.call
+
+    def stuck(name: str, header: Header, body: list[memoryview], timeout_s: float) -> tuple[Header, bytearray]:
+        if name == "stuck" and body:
+            goes_on.wait(30)
+        return call(name, header, body, timeout_s)
+
+    carrier.call = stuck  # type: ignore[method-assign]
+    letter = Letter("r", "train", [bytes(4 * PIECE_BYTES)])
+    came = []
+    for name, answer in Courier(carrier, QUICK).ask({"stuck": letter, "quick": letter}):
+        goes_on.set()
+        came.append((name, isinstance(answer, Silence)))
+    assert came == [("quick", False), ("stuck", False)]
 
 
 def test_whoever_waits_for_a_turn_holds_no_piece_and_has_missed_no_deadline() -> None:

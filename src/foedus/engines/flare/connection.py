@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 MOST_BYTES = 1 << 20  # that are read at once; more of a log is skipped
@@ -30,15 +31,14 @@ class Connection:
     """Follows the log of FLARE's client from its present end. place: the coordinator's host and port."""
 
     def __init__(self, log: Path, place: str) -> None:
-        self._log = log
+        self._new = NewLines(log)
         self._place = place
-        self._at = log.stat().st_size if log.exists() else 0
         self._said = ""
 
     def news(self) -> str:
         """Return what has changed since the last call, in a sentence; nothing if nothing has."""
         latest = ""
-        for line in self._new().splitlines():
+        for line in self._new.read():
             for sign, meaning in _SIGNS:
                 if sign.search(line):
                     latest = meaning.format(place=self._place)
@@ -48,7 +48,16 @@ class Connection:
         self._said = latest
         return latest
 
-    def _new(self) -> bytes:
+
+class NewLines:
+    """What comes into a log after its present end."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._at = log.stat().st_size if log.exists() else 0
+
+    def read(self) -> Sequence[bytes]:
+        """Return the lines that came since the last call; of very many, the latest."""
         try:
             with self._log.open("rb") as file:
                 size = file.seek(0, 2)
@@ -56,6 +65,6 @@ class Connection:
                 file.seek(self._at)
                 text = file.read(size - self._at)
         except FileNotFoundError:
-            return b""
+            return ()
         self._at = size
-        return text
+        return text.splitlines()

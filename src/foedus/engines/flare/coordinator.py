@@ -17,6 +17,7 @@ from nvflare.collab.api.context import get_call_context, set_call_context
 
 from foedus.engines.flare.environment import LINK, carry_bytes_alone
 from foedus.engines.flare.guarded import end_with_starter
+from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import HUB
 
@@ -33,9 +34,9 @@ class FlareCoordinator:
     def relay(self) -> None:
         """Carry frames from the hub to every site of the job, each lane in a thread of its own."""
         end_with_starter()
-        context = get_call_context()
+        context, calls = get_call_context(), LargeCalls()
         threads = [
-            threading.Thread(target=_lane, args=(client, context), daemon=True)
+            threading.Thread(target=_lane, args=(client, context, calls), daemon=True)
             for client in list(collab.clients)
             for _ in range(LANES)
         ]
@@ -45,31 +46,30 @@ class FlareCoordinator:
             thread.join()
 
 
-def _lane(client: Any, context: Any) -> None:
+def _lane(client: Any, context: Any, calls: LargeCalls) -> None:
     set_call_context(context)  # it is kept by thread
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(Path(os.environ[LINK]) / HUB))
             send_frame(connection, {"site": client.name})
             while True:
-                _pass_on(connection, client)
+                calls.sent(_pass_on(connection, client))
         except OSError:
             return  # the coordinator is gone, or wants no more of this job
 
 
-def _pass_on(connection: socket.socket, client: Any) -> None:
-    """Carry one frame there and its answer back; a lane that waits for the next one holds neither."""
+def _pass_on(connection: socket.socket, client: Any) -> int:
+    """Carry one frame there and its answer back, and return what was sent; a lane that waits holds neither."""
     frame, body = receive_frame(connection)
     answer, content = _called(client, frame, body)
     send_frame(connection, answer, [content])
+    return len(body)
 
 
 def _called(client: Any, frame: Any, body: bytearray) -> tuple[dict[str, Any], bytes]:
     """Return a site's answer to a frame, or that there is none."""
     try:
-        header, content = client(timeout=float(frame["timeout"])).call(
-            json.dumps(frame["header"]).encode(), bytes(body)
-        )
+        header, content = client(timeout=float(frame["timeout"])).call(json.dumps(frame["header"]).encode(), body)
         return {"header": json.loads(header)}, content
     except Exception as error:  # noqa: BLE001 - whatever FLARE raises, the call did not get through
         return {"header": None, "error": type(error).__name__}, b""

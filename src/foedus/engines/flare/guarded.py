@@ -1,4 +1,4 @@
-"""Runs one of FLARE's programs, and ends it when its starter is gone.
+"""Runs one of FLARE's programs, and ends it when its starter is gone. A server listens as `listener` says.
 
 python -m foedus.engines.flare.guarded MODULE ARGUMENTS. A coordinator that was killed would otherwise leave a server
 behind, which holds the port that the next one needs.
@@ -14,6 +14,8 @@ import threading
 import time
 
 from foedus.engines.flare.environment import STARTER
+
+SERVER = "nvflare.private.fed.app.server.server_train"
 
 
 def end_with_starter() -> None:
@@ -36,6 +38,10 @@ def main() -> None:
     end_with_starter()
     os.environ[STARTER] = str(os.getpid())  # for its jobs, which are sessions of their own
     del sys.argv[0]
+    if sys.argv[0] == SERVER:
+        from foedus.engines.flare.listener import install
+
+        install()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 

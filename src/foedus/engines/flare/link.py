@@ -7,6 +7,8 @@ are sent again under their numbers; no model is loaded for it.
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -16,6 +18,7 @@ from pathlib import Path
 from foedus.core.errors import LinkError
 from foedus.engines.flare.processes import FlareProcess, start_server
 from foedus.engines.flare.session import Session
+from foedus.engines.link.courier import PING_S, LinkLost
 from foedus.engines.link.sockets import Hub
 
 LOOKS_EVERY_S = 2.0
@@ -23,6 +26,7 @@ SETTLING_S = 6.0  # that a site is connected before the job is started anew for 
 SILENT_S = (
     8.0  # that a site answers nothing, before FLARE is asked whether it plays the job: calls wait 5 s for answers
 )
+TOUCH_S = 10.0  # after which a site that nobody asks is asked whether it is there, which shows it the same of us
 STARTING_S = 120.0  # that a job may take to reach its sites
 
 
@@ -30,13 +34,15 @@ STARTING_S = 120.0  # that a job may take to reach its sites
 class Placement:
     """Where FLARE's server starts from, who submits its job, and where its output goes.
 
-    kit: the coordinator's. startup, user: the submitter's start-up folder and name.
+    kit: the coordinator's. startup, user: the submitter's start-up folder and name. server: its host and
+    port; as long as nobody listens there, nobody logs in.
     """
 
     kit: Path
     startup: Path
     user: str
     log: Path
+    server: tuple[str, int] | None = None
 
 
 class Link:
@@ -73,6 +79,7 @@ class Link:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._keep_in_touch()
                 self._look()
                 self.trouble = ""
             except LinkError as error:
@@ -80,6 +87,10 @@ class Link:
                     self._session.close()
                 self._session, self.trouble = None, str(error)
             self._stopping.wait(LOOKS_EVERY_S)
+
+    def _keep_in_touch(self) -> None:
+        for name in self._hub.unasked(TOUCH_S):
+            threading.Thread(target=_touch, args=(self._hub, name), daemon=True).start()
 
     def _look(self) -> None:
         """See what is missing, and do the next thing about it."""
@@ -91,6 +102,8 @@ class Link:
             self._server = start_server(self._placement.kit, "coordinator", self._folder, self._placement.log)
             return
         if self._session is None:
+            if self._placement.server is not None and not _is_listened_at(*self._placement.server):
+                return
             self._session = Session(self._placement.startup, self._placement.user)
             for stale in self._session.running():
                 if stale != self._job:
@@ -136,3 +149,14 @@ class Link:
         if self._unreached_since is None:
             self._unreached_since = time.monotonic()
         return time.monotonic() - self._unreached_since > SETTLING_S
+
+
+def _touch(hub: Hub, name: str) -> None:
+    with contextlib.suppress(LinkLost):
+        hub.call(name, {"op": "ping"}, [], PING_S)
+
+
+def _is_listened_at(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=LOOKS_EVERY_S):
+        return True
+    return False

@@ -10,11 +10,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from foedus.engines.flare.environment import LINK, STARTER
+from foedus.engines.flare.environment import LINK, SPARING, STARTER
+from foedus.engines.flare.guarded import SERVER
 
 STOP_S = 15.0
 _GUARDED = "foedus.engines.flare.guarded"
-_SERVER = ("nvflare.private.fed.app.server.server_train", "fed_server.json")
+_SERVER = (SERVER, "fed_server.json")
 _CLIENT = ("nvflare.private.fed.app.client.client_train", "fed_client.json")
 
 
@@ -73,4 +74,4 @@ def _command(program: tuple[str, str], kit: Path, settings: list[str]) -> list[s
 
 def _environment(link: Path) -> Mapping[str, str]:
     # FLARE's imports warn of what they will change in later versions; that is not for this process' users
-    return {**os.environ, LINK: str(link), STARTER: str(os.getpid()), "PYTHONWARNINGS": "ignore"}
+    return {**SPARING, **os.environ, LINK: str(link), STARTER: str(os.getpid()), "PYTHONWARNINGS": "ignore"}

@@ -5,10 +5,12 @@ Started as a program, it ends when the hub closes its lanes: python -m foedus.en
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from foedus.engines.flare.environment import SPARING
 from foedus.engines.flare.job import NAME, allow_classes, link_recipe
 
 
@@ -17,6 +19,8 @@ def simulate(folder: Path, sites: Sequence[str]) -> None:
     recipe = link_recipe()
     from nvflare.recipe.sim_env import SimEnv
 
+    for name, value in SPARING.items():
+        os.environ.setdefault(name, value)  # the simulator runs in a process of its own
     allow_classes(folder / NAME / "local")
     recipe.execute(SimEnv(clients=list(sites), workspace_root=str(folder)))
 

@@ -17,6 +17,7 @@ from nvflare.collab import collab
 from foedus.core.errors import LinkError
 from foedus.engines.flare.environment import LINK, carry_bytes_alone
 from foedus.engines.flare.guarded import end_with_starter
+from foedus.engines.flare.large_calls import LargeCalls
 from foedus.engines.link.frames import receive_frame, send_frame
 from foedus.engines.link.sockets import door_path
 
@@ -33,10 +34,11 @@ class FlareSite:
     @collab.init  # type: ignore[untyped-decorator] # nvflare ships no types
     def watch(self) -> None:
         """End this job when FLARE's client is gone, which leaves its jobs behind otherwise."""
+        self._calls = LargeCalls()
         end_with_starter()
 
     @collab.publish  # type: ignore[untyped-decorator] # nvflare ships no types
-    def call(self, header: bytes, body: bytes) -> list[bytes]:
+    def call(self, header: bytes, body: bytes) -> list[bytes | bytearray]:
         """Return the participant's answer to a frame. Only the server may ask: FLARE lets sites call each other."""
         if collab.caller != SERVER:
             raise LinkError("a call came from another site; only the coordinator's are answered")
@@ -47,7 +49,8 @@ class FlareSite:
         except OSError:
             self._drop()
             raise LinkError("the participant's own process is not running") from None
-        return [json.dumps(answer).encode(), bytes(content)]
+        self._calls.sent(len(content))
+        return [json.dumps(answer).encode(), content]
 
     def _connection(self) -> socket.socket:
         """Return this thread's connection to the participant's door."""

@@ -7,10 +7,11 @@ public key.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -22,10 +23,11 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from foedus.core.errors import LinkError
-from foedus.engines.kits.kit import COORDINATOR, OPERATOR, League
+from foedus.engines.kits.kit import COORDINATOR, OPERATOR, STARTUP, Kit, League
 from foedus.engines.kits.startup import flare_module
 
 KEY_BITS = 3072
+ROOT = "rootCA.pem"
 LEAST_BITS, MOST_BITS = 2048, 8192
 CLOCKS_APART = timedelta(days=1)  # that a party's clock may be behind its authority's: they begin that much earlier
 
@@ -124,10 +126,47 @@ def certified_key(text: str, what: str) -> Any:
         raise LinkError(f"{what} holds no certificate") from None
 
 
+def require_current(kit: Kit, now: datetime | None = None) -> None:
+    """Check that a kit's certificates are its federation's and of its own keys, and hold now by this machine's clock.
+
+    FLARE's client would wait for ever, and say nothing.
+    Raises: LinkError.
+    """
+    now = now or datetime.now(UTC)
+    pairs = [(kit.startup, "server" if kit.role == "coordinator" else "client")]
+    if kit.role == "coordinator":
+        pairs.append((kit.operator / STARTUP, "client"))
+    for folder, stem in pairs:
+        path = folder / f"{stem}.crt"
+        try:
+            found, root = (x509.load_pem_x509_certificate(_read(folder / name)) for name in (path.name, ROOT))
+        except ValueError:
+            raise LinkError(f"{path} or {ROOT} beside it is damaged: it holds no certificate") from None
+        try:
+            found.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature):
+            raise LinkError(f"{path} is a certificate of another federation than {ROOT} beside it") from None
+        if found.public_key() != read_private(_read(folder / f"{stem}.key"), f"{folder / stem}.key").public_key():
+            raise LinkError(f"{path} is a certificate of another key than {stem}.key beside it")
+        begins, ends = found.not_valid_before_utc, found.not_valid_after_utc
+        if not begins <= now <= ends:
+            raise LinkError(
+                f"{path} holds from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC, and this machine's "
+                f"clock says {now:%Y-%m-%d %H:%M}; set the clock right, or, if it is, found the federation anew"
+            )
+
+
 def organisation_of(league: League, name: str) -> str:
     """Return the organisation that a party belongs to, in the letters that FLARE allows."""
     role = "coordinator" if name == OPERATOR else league.role_of(name)
     return name.replace("-", "_") if role == "participant" else f"{role}s" if role == "researcher" else role
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LinkError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _flare(name: str) -> Any:

@@ -69,8 +69,8 @@ Your machine connects to {host}, port {ports}. Nobody connects to yours, so no p
 - counts that `show` in your file names; none unless you name some
 
 Rows never leave. No program that others send is ever run. The model itself can still tell something of the rows that it
-learnt from. Only differential privacy bounds that, and in this version it works on one machine, not yet between
-organisations: with `allow.without_privacy: false` your file refuses every run until it does.
+learnt from. Only differential privacy bounds that: with `allow.without_privacy: false` your file refuses runs without
+it, and `budget` says how much the others may spend.
 """
 
 _COORDINATOR = """# The kit of the coordinator of the federation {federation}

@@ -7,14 +7,14 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from foedus.core.errors import ConfigError, FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
-from foedus.engines.link.parcel import PIECE_BYTES, Parcel
+from foedus.engines.link.parcel import PIECE_BYTES, SHORT_BYTES, Parcel
 from foedus.engines.way import Letter, Silence
 
 if TYPE_CHECKING:  # torch is not for processes that only carry bytes
@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # torch is not for processes that only carry bytes
 
 WAIT_S = 5.0  # that one call waits for an answer which is not there yet
 PING_S = 3.0
-PIECES_AT_ONCE = 3  # of one message
-PIECES_UNDER_WAY = 3  # of all messages: FLARE holds some twenty times as much as is under way
+PIECES_AT_ONCE = 2  # of one message, so that one who is slow, or gone, leaves room for others
+PIECES_UNDER_WAY = 4  # of all messages, whatever the number of participants: each process on the way holds some copies
 DOWNLOADS_AT_ONCE = 2  # long answers that are held at once, whatever the number of participants
 _MAX_REASON = 500
 PATIENCE_S = 90.0  # that a coordinator lets a participant be out of reach, unless told
@@ -98,7 +98,8 @@ class Courier:
         self._largest_answer = largest_answer
         self._measured = _Measured()
         self._fetched: dict[ParticipantId, str] = {}
-        self._pieces = threading.Semaphore(PIECES_UNDER_WAY)
+        # the same few threads for all pieces: each keeps memory that it once had
+        self._carry = ThreadPoolExecutor(PIECES_UNDER_WAY, thread_name_prefix="foedus-carry")
 
     def ask(self, letters: Mapping[ParticipantId, Letter]) -> Iterator[tuple[ParticipantId, bytearray | Silence]]:
         """Send all letters at once and yield one answer to each as they come; what is large, a few at a time."""
@@ -194,17 +195,16 @@ class _Delivery:
             "drop": drop,
         }
 
-        def put(at: int) -> tuple[Header, bytearray]:
-            wait = WAIT_S if total <= PIECE_BYTES else 0
-            header, body = self._call_with_piece({"op": "put", "at": at, "wait": wait, **about}, self._parcel.cut(at))
+        def put(at: int, wait_s: float) -> tuple[Header, bytearray]:
+            piece = self._parcel.cut(at, PIECE_BYTES)
+            header, body = self._call({"op": "put", "at": at, "wait": wait_s, **about}, piece)
             if header.get("state") in {"failed", "forgotten"}:
                 self._total(header)  # raises the reason
             return header, body
 
-        first = put(0)
-        if total <= PIECE_BYTES:
-            return first
-        _side_by_side(put, range(PIECE_BYTES, total, PIECE_BYTES))
+        if total <= SHORT_BYTES:
+            return put(0, WAIT_S)
+        self._side_by_side(lambda at: put(at, 0), total)
         return self._call({"op": "get", "id": self._number, "wait": WAIT_S}, [])
 
     def _fetch(self, header: Header, body: bytearray) -> bytearray:
@@ -212,22 +212,21 @@ class _Delivery:
         if len(body) == total:
             self._courier._fetched[self._name] = self._number
             return body
-        if body or total <= PIECE_BYTES:
+        if body or total <= SHORT_BYTES:
             raise MessageError("sent an answer whose pieces do not fit together")
         while not self._room.acquire(timeout=1.0):
             if self._given_up.is_set():
                 raise LinkLost("nobody waits for its answer any more")
         self.holds_room = True
-        self._heard = time.monotonic()  # until now it was not asked: whoever waits for a turn has missed nothing
         whole = bytearray(total)
 
         def get(at: int) -> None:
-            found, piece = self._call_with_piece({"op": "get", "id": self._number, "from": at}, [])
+            found, piece = self._call({"op": "get", "id": self._number, "from": at}, [])
             if self._total(found) != total or len(piece) != min(PIECE_BYTES, total - at):
                 raise MessageError("sent an answer whose pieces do not fit together")
             whole[at : at + len(piece)] = piece
 
-        _side_by_side(get, range(0, total, PIECE_BYTES))
+        self._side_by_side(get, total)
         self._courier._fetched[self._name] = self._number
         return whole
 
@@ -253,6 +252,7 @@ class _Delivery:
 
         Raises: LinkLost if it does not for too long.
         """
+        self._heard = time.monotonic()  # whoever was not asked while others had their turn has missed nothing
         while True:
             try:
                 answer = self._carrier_call(header, body)
@@ -264,11 +264,22 @@ class _Delivery:
             self._heard = time.monotonic()
             return answer
 
-    def _call_with_piece(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
-        if self._parcel.size <= PIECE_BYTES and body:
-            return self._call(header, body)  # it may wait for the answer, while others send
-        with self._courier._pieces:
-            return self._call(header, body)
+    def _side_by_side(self, do: Callable[[int], object], total: int) -> None:
+        """Do something for each piece of so many bytes, a few at once; who else has pieces takes turns with these."""
+        under_way: set[Future[object]] = set()
+        try:
+            for at in range(0, total, PIECE_BYTES):
+                if len(under_way) == PIECES_AT_ONCE:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    for piece in done:
+                        piece.result()
+                under_way.add(self._courier._carry.submit(do, at))
+            for piece in under_way:
+                piece.result()
+        finally:
+            for piece in under_way:
+                piece.cancel()
+            wait(under_way)
 
     def _carrier_call(self, header: Header, body: list[memoryview]) -> tuple[Header, bytearray]:
         return self._courier._carrier.call(self._name, header, body, WAIT_S + self._patience.lost / 2)
@@ -285,13 +296,6 @@ class _Delivery:
             raise LinkLost(f"did not finish within its deadline of {limit:.0f} s")
         if self._letter.kind not in self._patience.unhurried and now - self._moved > self._patience.still:
             raise LinkLost(f"got on no further for {self._patience.still:.0f} s")
-
-
-def _side_by_side(do: Callable[[int], object], places: Sequence[int]) -> None:
-    """Do something at each place, a few at once: while one piece is under way, the next one is cut."""
-    with ThreadPoolExecutor(max_workers=PIECES_AT_ONCE) as pool:
-        for done in [pool.submit(do, place) for place in places]:
-            done.result()
 
 
 def _printable(reason: str) -> str:

@@ -1,7 +1,7 @@
 """Frames between processes of one machine: a short header of JSON and a body of bytes, over a local socket.
 
 A long body lies in memory that both sides see, where the system has that: a local socket takes 200 kB at a time, and
-each time both processes would have to wait for their turn.
+each time both processes would have to wait for their turn. The receiver then says in one byte that it has taken it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import IO, Any
+from typing import Any
 
 from foedus.core.errors import MessageError
+from foedus.engines.link.slots import AVAILABLE, Slots
 
 MAX_HEADER_BYTES = 1 << 20
 MAX_BODY_BYTES = 1 << 26
 SHARED_FROM_BYTES = 1 << 16
 _LENGTHS = 8  # bytes: two numbers, most significant byte first
+_TAKEN = b"."
+_SLOTS = Slots()  # of this process
 
 Header = Mapping[str, Any]
 Piece = bytes | bytearray | memoryview
@@ -34,10 +37,12 @@ def send_frame(connection: socket.socket, header: Header, body: Sequence[Piece] 
     if len(text) > MAX_HEADER_BYTES or size > MAX_BODY_BYTES:
         raise MessageError(f"a frame of {len(text)} and {size} bytes was to be sent; cut it in pieces")
     lengths = len(text).to_bytes(4, "big") + size.to_bytes(4, "big")
-    if size >= SHARED_FROM_BYTES and hasattr(os, "memfd_create"):
-        with _shared(body) as file:
-            socket.send_fds(connection, [lengths], [file.fileno()])
-        connection.sendall(text)
+    if size >= SHARED_FROM_BYTES and AVAILABLE:
+        with _SLOTS.filled(body, size) as number:
+            socket.send_fds(connection, [lengths], [number])
+            connection.sendall(text)
+            if _receive(connection, len(_TAKEN)) != _TAKEN:
+                raise MessageError("a frame's body was not taken")
         return
     connection.sendall(lengths + text)
     for piece in body:
@@ -49,9 +54,10 @@ def receive_frame(connection: socket.socket) -> tuple[Header, bytearray]:
 
     Raises: OSError if the other side is gone; MessageError if it sends no frames.
     """
-    lengths, descriptors, _, _ = socket.recv_fds(connection, _LENGTHS, 1)
+    lengths, numbers, _, _ = socket.recv_fds(connection, _LENGTHS, 1)
     with ExitStack() as stack:
-        files = [stack.enter_context(os.fdopen(descriptor, "rb", buffering=0)) for descriptor in descriptors]
+        for number in numbers:
+            stack.callback(os.close, number)
         if not lengths:
             raise ConnectionResetError("the other side closed the connection")
         lengths += _receive(connection, _LENGTHS - len(lengths))
@@ -64,29 +70,11 @@ def receive_frame(connection: socket.socket) -> tuple[Header, bytearray]:
             raise MessageError("a frame's header is no JSON") from None
         if not isinstance(header, dict):
             raise MessageError("a frame's header is no mapping")
-        return header, _read_shared(files[0], size) if files else _receive(connection, size)
-
-
-def _shared(body: Sequence[Piece]) -> IO[bytes]:
-    """Return a file in memory that holds the body."""
-    file = os.fdopen(os.memfd_create("foedus", os.MFD_CLOEXEC), "wb", buffering=0)
-    for piece in body:
-        view = memoryview(piece)
-        while view:
-            view = view[file.write(view) :]
-    return file
-
-
-def _read_shared(file: IO[bytes], size: int) -> bytearray:
-    data = bytearray(size)
-    file.seek(0)
-    view, at = memoryview(data), 0
-    while at < size:
-        got = file.readinto(view[at:])  # type: ignore[attr-defined] # a raw file has it
-        if not got:
-            raise MessageError("a frame's body is shorter than it announces")
-        at += got
-    return data
+        if not numbers:
+            return header, _receive(connection, size)
+        body = _SLOTS.taken(numbers[0], size)
+        connection.sendall(_TAKEN)
+        return header, body
 
 
 def _receive(connection: socket.socket, size: int) -> bytearray:

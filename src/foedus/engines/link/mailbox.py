@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from foedus.core.errors import FoedusError, ForgottenError, MessageError
 from foedus.engines.link.frames import Header
-from foedus.engines.link.parcel import PIECE_BYTES, Parcel
+from foedus.engines.link.parcel import PIECE_BYTES, SHORT_BYTES, Parcel
 
 # From a run's id, a message's kind and its bytes to the pieces of the answer; `mark` notes that work gets on.
 Work = Callable[[str, str, bytearray, Callable[[], None]], Sequence[bytes | bytearray | memoryview]]
@@ -67,7 +67,7 @@ class Mailbox:
 
     def handle(self, header: Header, body: bytearray) -> tuple[Header, list[memoryview]]:
         """Return the answer to one frame. What is wrong with it is said in the answer."""
-        self.last_heard = time.time()
+        self.last_heard = time.monotonic()
         try:
             match header.get("op"):
                 case "ping":
@@ -127,7 +127,7 @@ class Mailbox:
             return {"state": "forgotten" if message.is_forgotten else "failed", "reason": message.failure}, []
         assert message.answer is not None, "what is done has an answer or a failure"
         done = {"state": "done", "total": message.answer.size}
-        if "from" not in header and message.answer.size > PIECE_BYTES:
+        if "from" not in header and message.answer.size > SHORT_BYTES:
             return done, []  # who asked fetches it when there is room for all of it
         return done, message.answer.cut(_whole(header, "from") if "from" in header else 0, PIECE_BYTES)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-PIECE_BYTES = 1 << 22
+PIECE_BYTES = 12 << 20  # FLARE copies what is shorter than 10 MiB twice more at either end
+SHORT_BYTES = 1 << 18  # a message that needs no pieces: it travels in the call that waits for the answer
 
 
 class Parcel:
@@ -14,7 +15,7 @@ class Parcel:
         self._pieces = [memoryview(piece).cast("B") for piece in pieces if len(piece)]
         self.size = sum(len(piece) for piece in self._pieces)
 
-    def cut(self, start: int, size: int = PIECE_BYTES) -> list[memoryview]:
+    def cut(self, start: int, size: int) -> list[memoryview]:
         """Return at most so many bytes from a place on, as views."""
         views, at = [], 0
         for piece in self._pieces:

@@ -55,6 +55,12 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
+def _stop_listening(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)  # which ends what waits in accept; closing alone does not
+    listener.close()
+
+
 class Hub:
     """The coordinator's end: FLARE's job connects, several times for each site, and carries frames to it."""
 
@@ -62,6 +68,7 @@ class Hub:
         self._listener = listen(path)
         self._lanes: dict[ParticipantId, queue.SimpleQueue[socket.socket]] = defaultdict(queue.SimpleQueue)
         self._open: dict[socket.socket, ParticipantId] = {}
+        self._asked: dict[ParticipantId, float] = {}  # when each one was last
         self._unanswered: dict[ParticipantId, float] = {}  # since when each one that is asked answers nothing
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, name="foedus-hub", daemon=True).start()
@@ -77,6 +84,12 @@ class Hub:
             since = time.monotonic() - for_s
             return {name for name in self._open.values() if self._unanswered.get(name, since) < since}
 
+    def unasked(self, for_s: float) -> Collection[ParticipantId]:
+        """Return the sites that lanes lead to, and that were asked nothing for so long."""
+        with self._lock:
+            since = time.monotonic() - for_s
+            return {name for name in self._open.values() if self._asked.get(name, since) <= since}
+
     def call(
         self, name: ParticipantId, header: Header, body: list[memoryview], timeout_s: float
     ) -> tuple[Header, bytearray]:
@@ -85,7 +98,8 @@ class Hub:
         Raises: LinkLost if there is none within the time.
         """
         with self._lock:
-            self._unanswered.setdefault(name, time.monotonic())
+            self._asked[name] = time.monotonic()
+            self._unanswered.setdefault(name, self._asked[name])
         try:
             lane = self._lanes[name].get(timeout=min(timeout_s, 1.0))
         except queue.Empty:
@@ -114,7 +128,7 @@ class Hub:
     def close(self) -> None:
         """Take no connections any more."""
         self.hang_up()
-        self._listener.close()
+        _stop_listening(self._listener)
 
     def _accept(self) -> None:
         while True:
@@ -151,7 +165,7 @@ class Door:
 
     def close(self) -> None:
         """Take no connections any more."""
-        self._listener.close()
+        _stop_listening(self._listener)
 
     def _accept(self) -> None:
         while True:
