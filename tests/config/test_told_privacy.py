@@ -10,6 +10,8 @@ from foedus.config.loading import load_config
 from foedus.config.own_privacy import BILL, EPSILON, RECORDS
 from foedus.config.sections import RunConfig
 from foedus.config.told_privacy import ToldGuard, read_records, read_spending, told_guarantee, told_guard
+from foedus.privacy.bills import Bill
+from foedus.privacy.events import Event, Gaussian, PoissonGaussian
 
 SEALED = {"payer": "north", "sealed": "ab" * 32}
 
@@ -73,6 +75,42 @@ def test_who_tells_more_than_was_planned_is_believed() -> None:
 def test_what_cannot_be_read_lowers_nothing_and_counts_as_not_told(facts: dict[str, Any]) -> None:
     guard = _guard(epsilon=4.0)
     spending = read_spending(guard, {"north": facts}, {"north"}, 2)
+    assert (spending.epsilon, list(spending.silent), list(spending.bills)) == (4.0, ["north"], [])
+
+
+def _billed(event: Event, count: int, delta: float = 0.001) -> dict[str, Any]:
+    return {BILL: {"payer": "north", **Bill(((event, count),), delta).as_values()}, EPSILON: 1.0}
+
+
+def test_a_bill_of_the_run_is_composed_though_rounds_were_paid_again() -> None:
+    guard = _guard(noise_multiplier=1.0, sizes="public")
+    spending = read_spending(guard, {"north": _billed(PoissonGaussian(1.0, 8 / 100), 18)}, {"north"}, 2)
+    assert spending.silent == []
+    assert spending.epsilon > guard.table[2]
+
+
+@pytest.mark.parametrize(
+    ("event", "count", "delta"),
+    [
+        (PoissonGaussian(1.0, 8 / 100), 10**9, 0.001),
+        (PoissonGaussian(1e3, 1e-6), 10**9, 0.001),
+        (PoissonGaussian(0.1, 0.5), 6, 0.001),
+        (Gaussian(1e-200), 6, 0.001),
+        (PoissonGaussian(1.0, 8 / 100), 6, 1e-300),
+    ],
+    ids=["far too often", "of hours to compose", "of other noise", "of no noise", "of another delta"],
+)
+def test_a_bill_of_something_else_is_not_composed_and_keeps_no_run_from_its_end(
+    event: Event, count: int, delta: float
+) -> None:
+    guard = _guard(noise_multiplier=1.0, sizes="public")
+    told = {"north": {**_billed(event, count, delta), EPSILON: 99.0}}
+    spending = read_spending(guard, told, {"north"}, 2)
+    assert (spending.epsilon, list(spending.silent), list(spending.bills)) == (99.0, ["north"], [])
+
+
+def test_an_open_bill_is_none_where_sizes_are_secret() -> None:
+    spending = read_spending(_guard(epsilon=4.0), {"north": _billed(Gaussian(0.1), 10**9)}, {"north"}, 2)
     assert (spending.epsilon, list(spending.silent), list(spending.bills)) == (4.0, ["north"], [])
 
 

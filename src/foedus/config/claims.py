@@ -83,7 +83,7 @@ def check_promise(config: sections.RunConfig, claimed: Any, work: Work, files: S
                 f"{spent:.6g}"
             )
         _require_words(privacy, claimed, plan, epsilon, delta)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, IndexError, AttributeError, ConfigError) as error:
         raise SignatureError(
             f"epsilon cannot be computed anew from what the folder says ({type(error).__name__})"
         ) from error

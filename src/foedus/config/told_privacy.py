@@ -26,6 +26,8 @@ from foedus.privacy.composition import library
 from foedus.privacy.ledger.own import NOT_ALLOWED
 from foedus.privacy.plan import DistributedPlan
 
+MOST_TIMES = 100  # that somebody may have paid for each round
+
 
 @dataclass
 class ToldGuard:
@@ -125,7 +127,8 @@ def read_spending(
 ) -> ToldSpending:
     """Return what participants told of what they were charged, be it for a round that nothing is recorded of.
 
-    due: who was asked to train. What cannot be read counts as not told.
+    due: who was asked to train. What cannot be read, or is a bill of something else, counts as not told; it lowers
+    nothing.
     """
     shown: list[Mapping[str, Any]] = []
     opened: dict[str, Bill] = {}
@@ -140,6 +143,9 @@ def read_spending(
             if not isinstance(bill, dict) or bill.get("payer") != name or not _is_epsilon(epsilon):
                 continue
             bills, _ = read_bills([bill])
+            if not all(_is_of_run(guard, name, each) for each in bills.values()):
+                figures.append(float(epsilon))
+                continue
             spent = [accounting.epsilon(each.charges, each.delta) for each in bills.values()]
         except (SignatureError, ConfigError):
             continue
@@ -174,6 +180,19 @@ def told_guarantee(guard: ToldGuard, spending: ToldSpending, rounds: int) -> Map
             "rounds that were played once."
         )
     return {**promise, "limits": limits, BILLS: list(spending.bills)}
+
+
+def _is_of_run(guard: ToldGuard, name: ParticipantId, bill: Bill) -> bool:
+    """Return whether an open bill is of this run's mechanism, as its payer was to use it.
+
+    Others are not composed: that can take hours, or fail, and the run would never end.
+    """
+    plan = guard.plans.get(name) if isinstance(guard.plans, Mapping) else guard.plans
+    if plan is None or bill.delta != plan.delta:
+        return False
+    once = plan.by_participation() if isinstance(plan, DistributedPlan) else plan
+    most = MOST_TIMES * once.uses(guard.config.rounds.count)
+    return all(event == plan.event() and count <= most for event, count in bill.charges)
 
 
 def _is_epsilon(value: Any) -> TypeGuard[float]:
