@@ -72,7 +72,7 @@ def serve_coordinator(
             desk.start()
             stack.callback(desk.stop)
             tell(f"researchers reach it at {kit.league.host}:{desk.port}")
-        courier = Courier(hub, waiting)
+        courier = Courier(hub, waiting, abandon=hub.close)
         while True:
             queue = waiting_runs(kit.folder)
             for run in queue[:1]:

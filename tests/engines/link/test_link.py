@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
@@ -324,3 +326,20 @@ def test_whoever_waits_for_a_turn_holds_no_piece_and_has_missed_no_deadline() ->
     )
     header, content = mailbox.handle({"op": "get", "id": "1"}, bytearray())
     assert (header["state"], content) == ("done", [])
+
+
+def test_a_program_that_is_stopped_does_not_wait_for_who_is_silent() -> None:
+    with TemporaryDirectory(prefix="foedus-") as folder:
+        hub = Hub(Path(folder) / "hub.sock")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.connect(str(Path(folder) / "hub.sock"))
+            send_frame(silent, {"site": "north"})
+            while not hub.connected():
+                time.sleep(0.01)
+            way = Courier(hub, Patience(lost=120), abandon=hub.close)
+            began = time.monotonic()
+            threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT]).start()
+            with pytest.raises(KeyboardInterrupt):
+                list(way.ask({"north": Letter("run", "train", [b"please"], 1 << 20)}))
+            assert time.monotonic() - began < 20
+        hub.close()

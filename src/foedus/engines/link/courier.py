@@ -90,10 +90,19 @@ class Courier:
     """The way to participants over a carrier.
 
     Large answers are fetched a few at a time: the next one only when those who asked are done with one before.
+    abandon: ends calls that are under way; it is called when the program is stopped while it waits for answers.
     """
 
-    def __init__(self, carrier: Carrier, patience: Patience | None = None, largest_answer: int = 1 << 36) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        patience: Patience | None = None,
+        largest_answer: int = 1 << 36,
+        *,
+        abandon: Callable[[], None] = lambda: None,
+    ) -> None:
         self._carrier = carrier
+        self._abandon = abandon
         self._patience = patience or Patience()
         self._largest_answer = largest_answer
         self._measured = _Measured()
@@ -129,6 +138,10 @@ class Courier:
                     del answer  # it would lie here until the next one is whole
                     if holds_room:
                         room.release()
+            except KeyboardInterrupt:
+                given_up.set()
+                self._abandon()  # or a call to who is silent would hold the program up until its time is over
+                raise
             finally:
                 given_up.set()
                 for _ in letters:
