@@ -2,9 +2,10 @@
 
     python crashing.py JOBS
 
-JOBS: a JSON file, {name: {"config": …, "crashes": how many}}. A run is played undisturbed, as NAME-whole; then
-killed at so many moments, evenly spread over all at which it is about to open, rename or remove a file of its folder,
-each time gone on with to its end in another process, as NAME-MOMENT.
+JOBS: a JSON file, {name: {"config": …, "crashes": how many, "at": file}}. A run is played undisturbed, as NAME-whole;
+then killed at so many moments, evenly spread over all at which it is about to open, rename or remove a file of its
+folder, and once more before it first touches the file that is named, each time gone on with to its end in another
+process, as NAME-MOMENT.
 Prints a JSON line for each: what the killed process was about to do, and what it left behind.
 
 One process loads the libraries, and the runs are played in copies of it; PyTorch allows that with one thread alone.
@@ -36,8 +37,9 @@ def main(jobs: Path) -> None:
         config = job["config"]
         run(config | {"name": f"{name}-warm"})  # all that the first run loads, it loads here
         moments = play_whole(config | {"name": f"{name}-whole"})
-        for number in range(job["crashes"]):
-            moment = 1 + number * (len(moments) - 1) // (job["crashes"] - 1)
+        spread = [number * (len(moments) - 1) // (job["crashes"] - 1) for number in range(job["crashes"])]
+        named = next(place for place, touch in enumerate(moments) if job["at"] in touch)
+        for moment in [1 + place for place in sorted({*spread, named})]:
             crashed = config | {"name": f"{name}-{moment}"}
             tell({"strategy": name, "before": moments[moment - 1], **play_crashed(crashed, moment)})
 

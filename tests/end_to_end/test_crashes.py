@@ -35,7 +35,7 @@ JOBS: Mapping[str, tuple[Mapping[str, Any], int]] = {
 
 def test_a_run_that_is_killed_at_any_moment_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
     crashes = play_crashes(tmp_path)
-    assert len(crashes) == sum(count for _, count in JOBS.values())
+    assert len(crashes) >= sum(count for _, count in JOBS.values())
     for crash in crashes:
         run = Path(crash["run"])
         whole = run.with_name(f"{crash['strategy']}-whole")
@@ -52,6 +52,7 @@ def play_crashes(folder: Path) -> Sequence[Mapping[str, Any]]:
         name: {
             "config": small_run(folder, output={"checkpoints": 1}, rounds={"count": 3, **COHORT}, **sections),
             "crashes": count,
+            "at": "report.html",
         }
         for name, (sections, count) in JOBS.items()
     }
@@ -96,6 +97,7 @@ def test_the_command_goes_on_with_a_run_that_was_killed_from_outside(tmp_path: P
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONHASHSEED": "7"}
     with subprocess.Popen([*PROGRAM, "run", "killed.yaml", "--quiet"], cwd=tmp_path, env=environment) as process:
         wait_for_round(run, random.randint(1, 8))  # noqa: S311 - any will do
+        process.send_signal(signal.SIGSTOP)  # or it may be over before what follows
         with pytest.raises(RunFolderError, match="in use by another run"):
             foedus.resume(run)
         with pytest.raises(RunFolderError, match="in use by another run"):
