@@ -88,7 +88,7 @@ def linked(folder: Path, mailboxes: Mapping[str, Mailbox], quiet_s: float = QUIE
         place_storage(kits[COORDINATOR].folder)
         coordinator = kits[COORDINATOR]
         server = (coordinator.league.host, coordinator.league.admin_port)
-        placement = Placement(coordinator.folder, coordinator.operator, OPERATOR, logs[0], server)
+        placement = Placement(coordinator.folder, coordinator.operator, OPERATOR, logs[0], list(mailboxes), server)
         link = Link(placement, hub, folder, tell)
         link.start()
         stack.callback(link.stop)

@@ -59,7 +59,7 @@ def serve_coordinator(
     place_storage(kit.folder)
     log = kit.folder / LOGS / "flare-server.log"
     server = (kit.league.host, kit.league.admin_port)
-    placement = Placement(kit.folder, kit.operator, OPERATOR, log, server)
+    placement = Placement(kit.folder, kit.operator, OPERATOR, log, kit.league.organisations, server)
     with _sockets() as link_folder, ExitStack() as stack:
         hub = Hub(link_folder / HUB)
         stack.callback(hub.close)

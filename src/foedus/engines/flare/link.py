@@ -35,13 +35,15 @@ class Placement:
     """Where FLARE's server starts from, who submits its job, and where its output goes.
 
     kit: the coordinator's. startup, user: the submitter's start-up folder and name. server: its host and
-    port; as long as nobody listens there, nobody logs in.
+    port; as long as nobody listens there, nobody logs in. sites: whom jobs are for; who else of the federation connects
+    as a site, which its certificate allows, is not waited for.
     """
 
     kit: Path
     startup: Path
     user: str
     log: Path
+    sites: Collection[str]
     server: tuple[str, int] | None = None
 
 
@@ -108,7 +110,7 @@ class Link:
             for stale in self._session.running():
                 if stale != self._job:
                     self._session.abort(stale)
-        there = self._session.clients()
+        there = set(self._session.clients()) & set(self._placement.sites)
         reached = self._reached(self._session)
         if self._job is not None and self._is_over(self._session):
             self._tell("the link's job is over; it is submitted again")
