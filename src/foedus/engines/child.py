@@ -82,4 +82,6 @@ class Child:
         if code >= 0:
             return f"ended with code {code}"
         name = signal.Signals(-code).name
-        return f"was killed ({name})" + (", which the system often does for want of memory" if name == "SIGKILL" else "")
+        return f"was killed ({name})" + (
+            ", which the system often does for want of memory" if name == "SIGKILL" else ""
+        )
