@@ -274,11 +274,12 @@ GUARANTEE = {
 }
 
 
-def spend(folder: Path) -> None:
+def spend(folder: Path, *, rising: bool = True) -> None:
     """Let every round but the one before training say what it spent."""
     records = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     told = [
-        record | {"privacy": {"epsilon": 0.8 * record["round"]}} if record["round"] else record for record in records
+        record | {"privacy": {"epsilon": 0.8 * record["round"] if rising else 8.0}} if record["round"] else record
+        for record in records
     ]
     (folder / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in told))
 
@@ -292,6 +293,14 @@ def test_a_private_run_says_its_guarantee_what_it_spent_and_what_is_not_protecte
     assert "had no differential privacy" not in html
     assert "Privacy spent" in html
     assert "Accuracy for the privacy spent" in html
+
+
+def test_a_run_that_tells_one_epsilon_for_all_rounds_draws_no_curve_of_it(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, MadeRun(per_site=False, summary={"privacy": GUARANTEE}))
+    spend(folder, rising=False)
+    html, _ = page_of(folder)
+    assert "Each record is hidden." in html
+    assert "rivacy spent" not in html
 
 
 def test_a_run_without_privacy_says_so(tmp_path: Path) -> None:

@@ -30,9 +30,12 @@ def guarantee_table(guarantee: Guarantee) -> Table:
 
 
 def spending_figures(run: Run) -> Sequence[Figure]:
-    """Return what was spent after each round, and how good the model was for it, where the run tells."""
+    """Return what was spent after each round, and how good the model was for it, where the run tells.
+
+    One that tells the whole run's epsilon alone, since more would tell sizes, has no curve.
+    """
     spent = [(record.round, record.privacy.epsilon) for record in run.rounds if record.privacy is not None]
-    if not spent:
+    if not spent or (len(spent) > 1 and len({epsilon for _, epsilon in spent}) == 1):
         return []
     caption = Caption(
         "privacy-spent", "Privacy spent", f"Epsilon rises over {len(spent)} rounds to {upwards(spent[-1][1])}."
