@@ -4,7 +4,7 @@
 
 JOBS: a JSON file, {name: {"config": …, "crashes": how many, "at": file}}. A run is played undisturbed, as NAME-whole;
 then killed at so many moments, evenly spread over all at which it is about to open, rename or remove a file of its
-folder, and once more before it first touches the file that is named, each time gone on with to its end in another
+folder, and, if a file is named, once more before it first touches that, each time gone on with to its end in another
 process, as NAME-MOMENT.
 Prints a JSON line for each: what the killed process was about to do, and what it left behind.
 
@@ -38,8 +38,8 @@ def main(jobs: Path) -> None:
         run(config | {"name": f"{name}-warm"})  # all that the first run loads, it loads here
         moments = play_whole(config | {"name": f"{name}-whole"})
         spread = [number * (len(moments) - 1) // (job["crashes"] - 1) for number in range(job["crashes"])]
-        named = next(place for place, touch in enumerate(moments) if job["at"] in touch)
-        for moment in [1 + place for place in sorted({*spread, named})]:
+        named = [next(place for place, touch in enumerate(moments) if job["at"] in touch)] if "at" in job else []
+        for moment in [1 + place for place in sorted({*spread, *named})]:
             crashed = config | {"name": f"{name}-{moment}"}
             tell({"strategy": name, "before": moments[moment - 1], **play_crashed(crashed, moment)})
 
